@@ -1,0 +1,37 @@
+// The namespaces that the containers of a pod share: made together by a short-lived child (user first, so that it owns the
+// others), held as descriptors.
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "runtime/base/status.h"
+#include "runtime/linux/unique_fd.h"
+#include "runtime/spec/spec.h"
+
+namespace gantry::runtime {
+
+struct PodNamespacesRequest {
+  std::vector<std::string> types;  // subset of user, network, ipc, uts, pid
+  std::string hostname;            // set when uts is among them
+  std::map<std::string, std::string> sysctls;  // kernel.* and fs.mqueue.* need ipc, net.* needs network
+  std::vector<spec::IdMapping> uid_mappings, gid_mappings;
+  // With pid: gantry-init (a static binary, opened), executed as PID 1 of the new namespace: empty root, no descriptors,
+  // no capabilities, seccomp, undumpable.
+  int init_binary_fd = -1;
+};
+
+struct PodNamespaces {
+  std::map<std::string, UniqueFd> fds;  // by type
+  pid_t init_pid = -1;                  // gantry-init, a child of the caller; -1: none
+  UniqueFd init_pidfd;
+};
+
+// Blocks for about a millisecond (kernel work only). lo is up in a new network namespace. kInvalidArgument: a sysctl that
+// no new namespace isolates, or one with a strange name. On failure nothing is left.
+StatusOr<PodNamespaces> MakePodNamespaces(const PodNamespacesRequest& request);
+
+}  // namespace gantry::runtime

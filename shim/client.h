@@ -1,0 +1,89 @@
+// gantryd's side of the shim protocol (shim.proto): start a shim, talk with it, hear its events.
+//
+// Threads: one Reactor thread serves the connections of all shims. Client::Call may be called from any thread and
+// blocks it until the reply, the timeout or the loss of the connection.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "runtime/base/status.h"
+#include "runtime/linux/unique_fd.h"
+#include "shim/shim.pb.h"
+
+namespace gantry::shim {
+
+inline constexpr uint32_t kProtocolVersion = 1;
+
+struct LaunchOptions {
+  std::string binary;       // path of gantry-shim
+  std::string init_binary;  // path of gantry-init
+  std::string pod_id;
+  std::string directory;    // /run/gantry/pods/<id>: exists, 0700; gets shim.sock, journal, shim.log
+  std::vector<std::string> cgroup_dirs;  // directories that the shim enters first; may be empty
+};
+
+struct LaunchedShim {
+  pid_t pid = -1;
+  UniqueFd pidfd;
+  UniqueFd connection;  // a connected socket: no connect, no wait for shim.sock
+};
+
+// Spawns a shim (posix_spawn, own session). Returns at once; the first reply tells that it runs.
+StatusOr<LaunchedShim> Launch(const LaunchOptions& options);
+
+// Connects to the shim of a pod after a restart of gantryd. kUnavailable when nobody listens (ENOENT, ECONNREFUSED).
+StatusOr<UniqueFd> ConnectSocket(const std::string& pod_directory);
+
+struct ReplyWithFds {
+  proto::Reply reply;        // status_code is 0
+  std::vector<UniqueFd> fds;
+};
+
+// Called on the reactor's thread: must not block.
+struct Handlers {
+  std::function<void(const proto::Event&)> on_event;
+  std::function<void()> on_disconnect;  // once; the shim has died or closed the connection
+};
+
+class Reactor;
+
+class Client {
+ public:
+  ~Client();
+  // The shim's error (its code and message), kDeadlineExceeded after `timeout` (the request goes on in the shim; its late
+  // reply is dropped and its descriptors are closed), or kUnavailable when the connection is lost.
+  StatusOr<ReplyWithFds> Call(const proto::Request& request, std::span<const int> fds = {},
+                              absl::Duration timeout = absl::Minutes(2));
+  // Closes the connection; pending calls end with kUnavailable, on_disconnect is not called.
+  void Close();
+
+ private:
+  friend class Reactor;
+  struct State;
+  explicit Client(std::shared_ptr<State> state);
+  std::shared_ptr<State> state_;
+};
+
+// Owns the thread. Outlives every Client made from it.
+class Reactor {
+ public:
+  static StatusOr<std::unique_ptr<Reactor>> Create();
+  ~Reactor();
+  // Takes the connection; nothing is sent yet: the caller says Hello first.
+  std::unique_ptr<Client> Add(UniqueFd connection, Handlers handlers);
+
+ private:
+  struct Loop;
+  explicit Reactor(std::unique_ptr<Loop> loop);
+  std::unique_ptr<Loop> loop_;
+  friend class Client;
+};
+
+}  // namespace gantry::shim

@@ -71,7 +71,7 @@ TEST(Reference, BadOnesAreRefusedWithAReason) {
       "a@" + kDigest + "x",
       std::string(300, 'a'),
       "x@y@z",
-      "a/b\xffc",
+      "a/b\xff",
       "localhost:99999999/a",
   };
   for (const std::string& row : rows) {

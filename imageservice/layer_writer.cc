@@ -1,0 +1,291 @@
+#include "imageservice/layer_writer.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace gantry::images {
+namespace {
+
+constexpr uint64_t kMaxMajor = (1u << 12) - 1, kMaxMinor = (1u << 20) - 1;
+constexpr int64_t kMaxTime = (1ll << 34) - 1;  // year 2514; ext4 holds a little less than that
+constexpr uint64_t kFlushBytes = 8u << 20;
+constexpr uint64_t kCheckBytes = 16u << 20;
+constexpr uint64_t kMaxReserve = 512u << 20;
+
+Status Bad(absl::string_view why) { return absl::InvalidArgumentError(why); }
+
+TarTime Clamped(const TarTime& time) {
+  if (time.seconds < 0) return TarTime();
+  if (time.seconds > kMaxTime) return TarTime{kMaxTime, 0};
+  return time;
+}
+
+void FillTimes(const TarTime& time, timespec times[2]) {
+  const TarTime clamped = Clamped(time);
+  times[0] = times[1] = {clamped.seconds, static_cast<long>(clamped.nanoseconds)};
+}
+
+// The forms of linux/capability.h: revision 2 (20 bytes) and 3 (24 bytes, with the root's uid).
+bool IsFileCapability(absl::string_view value) {
+  uint32_t magic = 0;
+  if (value.size() < sizeof(magic)) return false;
+  memcpy(&magic, value.data(),
+         sizeof(magic));  // little endian on disk, as are the machines we know
+  if ((magic & ~VFS_CAP_REVISION_MASK & ~VFS_CAP_FLAGS_EFFECTIVE) != 0) return false;
+  const uint32_t revision = magic & VFS_CAP_REVISION_MASK;
+  return (revision == VFS_CAP_REVISION_2 && value.size() == XATTR_CAPS_SZ_2) ||
+         (revision == VFS_CAP_REVISION_3 && value.size() == XATTR_CAPS_SZ_3);
+}
+
+// Kept: file capabilities and the user's own. Dropped: trusted.* and user.overlay.*, by which an
+// image could command overlayfs, and the labels of the machine that made the layer
+// (security.selinux, security.ima, security.evm …).
+Status SetXattrs(int fd, const TarEntry& entry) {
+  for (const auto& [name, value] : entry.xattrs) {
+    const bool capability = name == "security.capability" && entry.type == TarType::kFile;
+    const bool user = absl::StartsWith(name, "user.") && !absl::StartsWith(name, "user.overlay.");
+    if (!capability && !user) continue;
+    if (capability && !IsFileCapability(value)) return Bad("malformed security.capability");
+    if (fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) == 0) continue;
+    if (user && errno == EOPNOTSUPP)
+      continue;  // tmpfs before 6.6 has none; nothing depends on them
+    return WriteError("fsetxattr", absl::CHexEscape(name));
+  }
+  return absl::OkStatus();
+}
+
+// Owner before mode, since chown takes the setuid bits away, and before capabilities for the same
+// reason.
+Status SetMetadata(int fd, const TarEntry& entry) {
+  if (fchown(fd, entry.uid, entry.gid) != 0) return WriteError("fchown", "");
+  if (fchmod(fd, entry.mode) != 0) return WriteError("fchmod", "");
+  return SetXattrs(fd, entry);
+}
+
+}  // namespace
+
+LayerWriter::LayerWriter(int root, const LayerWriterLimits& limits)
+    : root_(root), limits_(limits), tree_(root, limits.max_inodes) {}
+
+Status LayerWriter::OnEntry(const TarEntry& entry) {
+  file_.Reset();
+  ASSIGN_OR_RETURN(LayerPath path, CleanLayerPath(entry.name));
+  if (path.kind == LayerName::kIgnored) return absl::OkStatus();
+  ASSIGN_OR_RETURN(Directory parent, tree_.Resolve(path.parents, /*create=*/true));
+  switch (path.kind) {
+    case LayerName::kRoot:
+      // umoci's CVE-2021-29136: a root that is a link or a file.
+      if (entry.type != TarType::kDirectory) return Bad("the root of the layer is no directory");
+      return WriteDirectory(*parent, ".", entry);
+    case LayerName::kOpaque:
+      tree_.MarkOpaque(parent->path);
+      return absl::OkStatus();
+    case LayerName::kWhiteout:
+      return WriteWhiteout(*parent, path.name);
+    default:
+      break;
+  }
+  switch (entry.type) {
+    case TarType::kDirectory:
+      return WriteDirectory(*parent, path.name, entry);
+    case TarType::kHardLink:
+      return WriteHardLink(*parent, path.name, entry);
+    case TarType::kSymlink:
+      return WriteSymlink(*parent, path.name, entry);
+    case TarType::kFile:
+      return OpenFile(*parent, path.name, entry);
+    default:
+      return WriteNode(*parent, path.name, entry);
+  }
+}
+
+Status LayerWriter::WriteWhiteout(const LayerDirectory& parent, const std::string& name) {
+  if (mknodat(parent.fd.get(), name.c_str(), S_IFCHR, makedev(0, 0)) == 0)
+    return tree_.CountInode();
+  if (errno != EEXIST) return WriteError("mknod", name);
+  // The layer has its own entry of this name: that one stays, and hides what is below like any
+  // entry; a directory needs the mark.
+  struct stat st;
+  if (fstatat(parent.fd.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+    return SyscallError("fstatat", name);
+  }
+  if (S_ISDIR(st.st_mode)) tree_.MarkOpaque(parent.Child(name));
+  return absl::OkStatus();
+}
+
+Status LayerWriter::WriteDirectory(const LayerDirectory& parent, const std::string& name,
+                                   const TarEntry& entry) {
+  const bool is_root = name == ".";
+  if (!is_root) RETURN_IF_ERROR(tree_.MakeDirectory(parent, name));
+  UniqueFd fd(
+      openat(parent.fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) return WriteError("open", name);
+  RETURN_IF_ERROR(SetMetadata(fd.get(), entry));
+  return tree_.SetTime(is_root ? parent.path : parent.Child(name), Clamped(entry.mtime));
+}
+
+Status LayerWriter::WriteHardLink(const LayerDirectory& parent, const std::string& name,
+                                  const TarEntry& entry) {
+  auto target = CleanLayerPath(entry.link_target);
+  if (!target.ok()) return Annotate(target.status(), "hard link target");
+  if (target->kind != LayerName::kOrdinary) return Bad("hard link to a directory or whiteout");
+  const std::string shown = absl::CHexEscape(entry.link_target.substr(0, 256));
+  auto directory = tree_.Resolve(target->parents, /*create=*/false);
+  if (!directory.ok() && !absl::IsNotFound(directory.status())) return directory.status();
+  struct stat to, at;
+  if (!directory.ok() ||
+      fstatat((*directory)->fd.get(), target->name.c_str(), &to, AT_SYMLINK_NOFOLLOW) != 0 ||
+      (S_ISCHR(to.st_mode) && to.st_rdev == 0)) {
+    return Bad(
+        absl::StrCat("hard link to \"", shown, "\", which is no earlier entry of this layer"));
+  }
+  if (S_ISDIR(to.st_mode)) return Bad(absl::StrCat("hard link to the directory \"", shown, "\""));
+  if (fstatat(parent.fd.get(), name.c_str(), &at, AT_SYMLINK_NOFOLLOW) == 0) {
+    if (at.st_ino == to.st_ino && at.st_dev == to.st_dev) return absl::OkStatus();
+    RETURN_IF_ERROR(tree_.Clear(parent, name));
+  }
+  // Without AT_SYMLINK_FOLLOW: a link to a symbolic link is that, never what it points at.
+  if (linkat((*directory)->fd.get(), target->name.c_str(), parent.fd.get(), name.c_str(), 0) != 0) {
+    return WriteError("link", shown);
+  }
+  return absl::OkStatus();
+}
+
+Status LayerWriter::WriteSymlink(const LayerDirectory& parent, const std::string& name,
+                                 const TarEntry& entry) {
+  const std::string& target = entry.link_target;
+  if (target.empty()) return Bad("a symbolic link to nothing");
+  if (target.find('\0') != std::string::npos) return Bad("a NUL in the link target");
+  if (target.size() >= 4096) return Bad("a link target of more than 4095 bytes");
+  const int fd = parent.fd.get();
+  if (symlinkat(target.c_str(), fd, name.c_str()) != 0) {
+    if (errno != EEXIST) return WriteError("symlink", name);
+    RETURN_IF_ERROR(tree_.Clear(parent, name));
+    if (symlinkat(target.c_str(), fd, name.c_str()) != 0) return WriteError("symlink", name);
+  }
+  RETURN_IF_ERROR(tree_.CountInode());
+  timespec times[2];
+  FillTimes(entry.mtime, times);
+  if (fchownat(fd, name.c_str(), entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0) {
+    return WriteError("lchown", name);
+  }
+  if (utimensat(fd, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
+    return WriteError("utimens", name);
+  return absl::OkStatus();
+}
+
+Status LayerWriter::WriteNode(const LayerDirectory& parent, const std::string& name,
+                              const TarEntry& entry) {
+  const mode_t type = entry.type == TarType::kFifo         ? S_IFIFO
+                      : entry.type == TarType::kCharDevice ? S_IFCHR
+                                                           : S_IFBLK;
+  if (entry.dev_major > kMaxMajor || entry.dev_minor > kMaxMinor) {
+    return Bad(absl::StrCat("device ", entry.dev_major, ":", entry.dev_minor, " is out of range"));
+  }
+  if (type == S_IFCHR && entry.dev_major == 0 && entry.dev_minor == 0) {
+    return Bad("character device 0:0, which overlayfs takes for a whiteout");
+  }
+  const int fd = parent.fd.get();
+  const dev_t device =
+      makedev(static_cast<unsigned>(entry.dev_major), static_cast<unsigned>(entry.dev_minor));
+  if (mknodat(fd, name.c_str(), type | 0600, device) != 0) {
+    if (errno != EEXIST) return WriteError("mknod", name);
+    RETURN_IF_ERROR(tree_.Clear(parent, name));
+    if (mknodat(fd, name.c_str(), type | 0600, device) != 0) return WriteError("mknod", name);
+  }
+  RETURN_IF_ERROR(tree_.CountInode());
+  timespec times[2];
+  FillTimes(entry.mtime, times);
+  if (fchownat(fd, name.c_str(), entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0) {
+    return WriteError("lchown", name);
+  }
+  // fchmodat follows links, but this is a device we just made in a directory that nobody else can
+  // reach.
+  if (fchmodat(fd, name.c_str(), entry.mode, 0) != 0) return WriteError("chmod", name);
+  if (utimensat(fd, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
+    return WriteError("utimens", name);
+  return absl::OkStatus();
+}
+
+// ---- files ----
+
+Status LayerWriter::OpenFile(const LayerDirectory& parent, const std::string& name,
+                             const TarEntry& entry) {
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  file_.Reset(openat(parent.fd.get(), name.c_str(), kFlags, 0600));
+  if (!file_.valid()) {
+    if (errno != EEXIST) return WriteError("open", name);
+    RETURN_IF_ERROR(tree_.Clear(parent, name));
+    file_.Reset(openat(parent.fd.get(), name.c_str(), kFlags, 0600));
+    if (!file_.valid()) return WriteError("open", name);
+  }
+  entry_ = entry;
+  written_to_ = flushed_to_ = 0;
+  return tree_.CountInode();
+}
+
+Status LayerWriter::OnData(uint64_t offset, absl::string_view bytes) {
+  if (!file_.valid()) return absl::OkStatus();  // of a whiteout or of aufs
+  since_check_ += bytes.size();
+  if (since_check_ >= kCheckBytes) RETURN_IF_ERROR(CheckFree());
+  while (!bytes.empty()) {
+    const ssize_t n = pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return WriteError("write", "");
+    bytes.remove_prefix(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  written_to_ = offset;
+  if (written_to_ - flushed_to_ >= kFlushBytes) {
+    // Starts the disk early, so that the wait at publication is short. Advice only.
+    (void)sync_file_range(file_.get(), static_cast<off_t>(flushed_to_),
+                          static_cast<off_t>(written_to_ - flushed_to_), SYNC_FILE_RANGE_WRITE);
+    flushed_to_ = written_to_;
+  }
+  return absl::OkStatus();
+}
+
+Status LayerWriter::OnEntryEnd() {
+  if (!file_.valid()) return absl::OkStatus();
+  if (written_to_ < entry_.size && ftruncate(file_.get(), static_cast<off_t>(entry_.size)) != 0) {
+    return WriteError("ftruncate", "");
+  }
+  RETURN_IF_ERROR(SetMetadata(file_.get(), entry_));
+  timespec times[2];
+  FillTimes(entry_.mtime, times);
+  if (futimens(file_.get(), times) != 0) return WriteError("futimens", "");
+  file_.Reset();
+  return absl::OkStatus();
+}
+
+Status LayerWriter::CheckFree() {
+  since_check_ = 0;
+  struct statfs fs;
+  if (fstatfs(root_, &fs) != 0) return SyscallError("fstatfs");
+  const auto block = static_cast<uint64_t>(fs.f_bsize);
+  const uint64_t reserve = std::min(fs.f_blocks * block / limits_.free_fraction, kMaxReserve);
+  if (fs.f_blocks == 0 || fs.f_bavail * block >= reserve) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the disk is full: ", fs.f_bavail * block, " bytes left"));
+}
+
+StatusOr<LayerWriter::Result> LayerWriter::Finish() {
+  file_.Reset();
+  Result result;
+  ASSIGN_OR_RETURN(result.opaque, tree_.Finish());
+  return result;
+}
+
+}  // namespace gantry::images

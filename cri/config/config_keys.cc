@@ -1,0 +1,161 @@
+#include "cri/config/config_keys.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace gantry::cri {
+namespace {
+
+constexpr int kMaxConcurrentLayers = 64;
+
+const std::string& Text(const ConfigTarget& target) { return **std::get_if<std::string*>(&target); }
+
+Status CheckAbsolute(const std::string& path) {
+  if (absl::StartsWith(path, "/") && !absl::StrContains(path, '\0')) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" is not an absolute path"));
+}
+
+Status AbsolutePath(const ConfigTarget& target) { return CheckAbsolute(Text(target)); }
+
+Status AbsolutePathOrEmpty(const ConfigTarget& target) {
+  return Text(target).empty() ? absl::OkStatus() : CheckAbsolute(Text(target));
+}
+
+Status AbsolutePaths(const ConfigTarget& target) {
+  const std::vector<std::string>& paths = **std::get_if<std::vector<std::string>*>(&target);
+  if (paths.empty()) return absl::InvalidArgumentError("needs at least one path");
+  for (const std::string& path : paths) RETURN_IF_ERROR(CheckAbsolute(path));
+  return absl::OkStatus();
+}
+
+Status UnixSocket(const ConfigTarget& target) { return SocketPath(Text(target)).status(); }
+
+Status OneOf(const std::string& value, const std::vector<std::string>& allowed) {
+  if (std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "\"", value, "\" is none of ", absl::StrJoin(allowed, ", "), Suggest(value, allowed)));
+}
+
+Status LogLevelName(const ConfigTarget& target) {
+  return OneOf(Text(target), {"debug", "info", "warning", "error"});
+}
+
+Status LogFormatName(const ConfigTarget& target) { return OneOf(Text(target), {"text", "json"}); }
+
+Status LayerCount(const ConfigTarget& target) {
+  const int count = **std::get_if<int*>(&target);
+  if (count >= 1 && count <= kMaxConcurrentLayers) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(count, " is not in the range 1 to ", kMaxConcurrentLayers));
+}
+
+Status CgroupDriver(const ConfigTarget& target) {
+  RETURN_IF_ERROR(OneOf(Text(target), {"cgroupfs", "systemd"}));
+  if (Text(target) == "cgroupfs") return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "the systemd driver is not implemented yet: use \"cgroupfs\", and the same in the kubelet "
+      "(cgroupDriver)");
+}
+
+Status HandlerName(const ConfigTarget& target) {
+  if (Text(target) == "gantry") return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", Text(target), "\": only the native handler \"gantry\" exists yet"));
+}
+
+Status ShimCgroup(const ConfigTarget& target) {
+  if (Text(target) == "pod") return absl::OkStatus();
+  RETURN_IF_ERROR(CheckAbsolute(Text(target)));
+  if (!absl::StrContains(Text(target), "..")) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("\"", Text(target), "\" must not contain \"..\""));
+}
+
+std::vector<ConfigKey> TopKeys(Config& config) {
+  return {
+      {"", "root", &config.root, "Lasting state: images, layers, the records of pods.",
+       AbsolutePath},
+      {"", "state", &config.state, "State of this boot: sockets, namespaces, journals.",
+       AbsolutePath},
+      {"", "listen", &config.listen, "The CRI socket; give the kubelet the same value.",
+       UnixSocket},
+      {"", "socket_group", &config.socket_group,
+       "Group that may use the socket (mode 0660), by name or number. Empty: root alone.", nullptr},
+      {"", "log_level", &config.log_level, "debug, info, warning or error.", LogLevelName},
+      {"", "log_format", &config.log_format, "text or json.", LogFormatName},
+      {"", "binary_dir", &config.binary_dir,
+       "Folder of gantry-shim, gantry-init, gantry-puller and gantry-unpacker.\n"
+       "Empty: the folder of gantryd.",
+       AbsolutePathOrEmpty},
+  };
+}
+
+std::vector<ConfigKey> SectionKeys(Config& config) {
+  return {
+      {"image", "registry_config_path", &config.image.registry_config_path,
+       "Registry hosts and mirrors: HOST/hosts.toml below this folder, as containerd has them.\n"
+       "Empty: none.",
+       AbsolutePathOrEmpty},
+      {"image", "max_concurrent_layers", &config.image.max_concurrent_layers,
+       "Layers that one pull fetches at the same time.", LayerCount},
+      {"network", "conf_dir", &config.network.conf_dir,
+       "CNI configuration; the first valid file by name is used.", AbsolutePath},
+      {"network", "bin_dirs", &config.network.bin_dirs,
+       "Folders of CNI plugins, searched in this order.", AbsolutePaths},
+      {"runtime", "cgroup_driver", &config.runtime.cgroup_driver,
+       "Who makes cgroups: cgroupfs (systemd is not implemented yet). As in the kubelet.",
+       CgroupDriver},
+      {"runtime", "default_handler", &config.runtime.default_handler,
+       "What runs pods that name no runtime handler.", HandlerName},
+      {"runtime", "shim_cgroup", &config.runtime.shim_cgroup,
+       "Cgroup below which the shims live, outside the pods' limits; \"pod\": inside them.",
+       ShimCgroup},
+  };
+}
+
+// Edits between two words (Damerau-Levenshtein, neighbours exchanged count as one).
+size_t EditDistance(absl::string_view a, absl::string_view b) {
+  std::vector<std::vector<size_t>> edits(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) edits[i][0] = i;
+  for (size_t j = 0; j <= b.size(); ++j) edits[0][j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = edits[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+      size_t best = std::min({edits[i - 1][j] + 1, edits[i][j - 1] + 1, replaced});
+      const bool exchanged = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (exchanged) best = std::min(best, edits[i - 2][j - 2] + 1);
+      edits[i][j] = best;
+    }
+  }
+  return edits[a.size()][b.size()];
+}
+
+}  // namespace
+
+std::string ConfigKey::Name() const {
+  return *section == '\0' ? key : absl::StrCat(section, ".", key);
+}
+
+std::vector<ConfigKey> ConfigKeys(Config& config) {
+  std::vector<ConfigKey> keys = TopKeys(config);
+  for (ConfigKey& key : SectionKeys(config)) keys.push_back(key);
+  return keys;
+}
+
+std::string Suggest(absl::string_view typed, const std::vector<std::string>& candidates) {
+  constexpr size_t kMaxTyped = 64;  // bounds the work on hostile input
+  if (typed.size() > kMaxTyped) return "";
+  const std::string* best = nullptr;
+  size_t best_distance = 3;
+  for (const std::string& candidate : candidates) {
+    const size_t distance = EditDistance(typed, candidate);
+    if (distance >= best_distance || distance >= candidate.size()) continue;
+    best = &candidate;
+    best_distance = distance;
+  }
+  return best == nullptr ? "" : absl::StrCat(" (did you mean \"", *best, "\"?)");
+}
+
+}  // namespace gantry::cri

@@ -77,8 +77,11 @@ gantry_bin() {
 }
 
 # usage: configure_gantryd FOLDER   FOLDER holds all of the daemon; its state must be walkable by other users, since the
-# root of a user namespace is one.
+# root of a user namespace is one. FOLDER/launch becomes the script that turns into the daemon.
 configure_gantryd() {
+  local bin
+  bin=$(gantry_bin)
+  socket_gantryd=$1/state/gantry.sock
   mkdir -p "$1/state"
   write_mirrors "$1/certs.d"
   write_network "$1/net.d" lane0 10.81.0.0/16 "$1/ipam"
@@ -91,19 +94,14 @@ bin_dirs = ["$cni_bin"]
 [runtime]
 cgroup_driver = "cgroupfs"
 T
-}
-
-# usage: launch_gantryd FOLDER   Sets gantryd_pid; does not wait.
-launch_gantryd() {
-  socket_gantryd=$1/state/gantry.sock
-  "$(gantry_bin)/gantryd" --config "$1/gantry.toml" --root "$1/root" --state "$1/state" --listen "unix://$socket_gantryd" \
-    --log-level "${LOG_LEVEL:-info}" >> "$1/log" 2>&1 </dev/null &
-  gantryd_pid=$!
+  write_launch "$1" "$bin/gantryd" --config "$1/gantry.toml" --root "$1/root" --state "$1/state" \
+    --listen "unix://$socket_gantryd" --log-level "${LOG_LEVEL:-info}"
 }
 
 # usage: configure_containerd FOLDER   As its defaults, but for our paths and for what a root without
 # CAP_SYS_RESOURCE cannot do.
 configure_containerd() {
+  socket_containerd=$1/state/c.sock
   mkdir -p "$1/state"
   write_mirrors "$1/certs.d"
   write_network "$1/net.d" lane1 10.82.0.0/16 "$1/ipam"
@@ -113,7 +111,7 @@ version = 3
 root = "$1/root"
 state = "$1/state"
 [grpc]
-  address = "$1/state/c.sock"
+  address = "$socket_containerd"
 [$images.pinned_images]
   sandbox = "registry.k8s.io/pause:3.10"
 [$images.registry]
@@ -137,21 +135,26 @@ state = "$1/state"
 [plugins.'io.containerd.nri.v1.nri']
   disable = true
 T
+  write_launch "$1" env "PATH=$cache/bin:$PATH" "$cache/bin/containerd" --config "$1/config.toml" --log-level "${LOG_LEVEL:-info}"
 }
 
-# usage: launch_containerd FOLDER   Sets containerd_pid; does not wait.
-launch_containerd() {
-  socket_containerd=$1/state/c.sock
-  PATH=$cache/bin:$PATH "$cache/bin/containerd" --config "$1/config.toml" --log-level "${LOG_LEVEL:-info}" >> "$1/log" 2>&1 </dev/null &
-  containerd_pid=$!
+# usage: write_launch FOLDER COMMAND…
+write_launch() {
+  local folder=$1
+  shift
+  printf '#!/bin/bash\nexec >> %q 2>&1 < /dev/null\nexec' "$folder/log" > "$folder/launch"
+  printf ' %q' "$@" >> "$folder/launch"
+  echo >> "$folder/launch"
+  chmod +x "$folder/launch"
 }
 
-# usage: start_runtime gantryd|containerd FOLDER   Configures, launches, waits for an answer.
+# usage: start_runtime gantryd|containerd FOLDER   Configures, launches, waits for an answer. FOLDER/pid has the PID.
 start_runtime() {
   local socket=socket_$1
   mkdir -p "$2"
   "configure_$1" "$2"
-  "launch_$1" "$2"
+  "$2/launch" &
+  echo $! > "$2/pid"
   wait_for 30 "$cache/bin/crictl" -r "unix://${!socket}" version || {
     tail -5 "$2/log" >&2
     die "$1 does not answer: $2/log"

@@ -1,0 +1,55 @@
+#!/bin/bash
+# Measures gantryd beside containerd and runc in one run, call by call in turn, and prints tables.
+#
+#   run.sh [--number N] [--pods N] [--rest 60s] [--parts cycle,pods,syscalls] [--runtimes gantryd,containerd] [--keep]
+#
+# Everything that it needs is built first, once (tests/conformance/tools.sh); it runs in namespaces of its own. GANTRY_BIN is
+# the folder of gantryd and its helpers, default the newest build: take a release build. Exit status 77: cannot run here.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../conformance/pins.sh"
+
+runtimes=gantryd,containerd keep="" options=()
+arguments=("$@")
+while [ $# -gt 0 ]; do
+  case $1 in
+    --number | --pods | --rest | --parts) options+=("-${1#--}" "$2"); shift ;;
+    --runtimes) runtimes=$2; shift ;;
+    --keep) keep=1 ;;
+    *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  esac
+  shift
+done
+
+if [ -z "${LANE_ISOLATED:-}" ]; then
+  trouble=$(go_trouble)
+  [ -z "$trouble" ] || skip "$trouble"
+  "$lane/tools.sh" crictl busybox programs containerd runc
+  (cd "$here/.." && GOWORK=off GOFLAGS=-mod=readonly go build -o "$cache/bin/criload" ./bench/criload)
+  LANE_ISOLATED=1 exec "$lane/isolate.sh" "$here/run.sh" "${arguments[@]}"
+fi
+. "$lane/runtimes.sh"
+folder=$(mktemp -d /var/tmp/gantry-bench.XXXXXX)
+chmod 755 "$folder"
+
+finish() {
+  end_lane "$folder"
+  if [ -n "$keep" ]; then echo "kept: $folder"; else rm -rf --one-file-system "$folder"; fi
+}
+trap finish EXIT
+
+describe_machine() {
+  echo "$(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(awk '/^MemTotal/ {printf "%.0f", $2 / 1048576}' /proc/meminfo) GiB," \
+    "Linux $(uname -r), load before $(cut -d' ' -f1 /proc/loadavg)"
+  echo "containerd ${containerd[1]}, runc ${runc[1]}, both built by $(go env GOVERSION)"
+}
+
+describe_machine
+start_registry "$folder"
+servers=()
+for runtime in ${runtimes//,/ }; do
+  start_runtime "$runtime" "$folder/$runtime"
+  socket=socket_$runtime
+  servers+=("$runtime=$folder/$runtime=${!socket}")
+done
+"$cache/bin/criload" "${options[@]}" "${servers[@]}"

@@ -1,7 +1,7 @@
 // gantryd's side of the shim protocol (shim.proto): start a shim, talk with it, hear its events.
 //
-// Threads: one Reactor thread serves the connections of all shims. Client::Call may be called from any thread and
-// blocks it until the reply, the timeout or the loss of the connection.
+// Threads: one Reactor thread serves the connections of all shims. Client::Call may be called from
+// any thread and blocks it until the reply, the timeout or the loss of the connection.
 #pragma once
 
 #include <sys/types.h>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+
 #include "runtime/base/status.h"
 #include "runtime/linux/unique_fd.h"
 #include "shim/shim.pb.h"
@@ -25,7 +26,7 @@ struct LaunchOptions {
   std::string binary;       // path of gantry-shim
   std::string init_binary;  // path of gantry-init
   std::string pod_id;
-  std::string directory;    // /run/gantry/pods/<id>: exists, 0700; gets shim.sock, journal, shim.log
+  std::string directory;  // /run/gantry/pods/<id>: exists, 0700; gets shim.sock, journal, shim.log
   std::vector<std::string> cgroup_dirs;  // directories that the shim enters first; may be empty
 };
 
@@ -38,11 +39,12 @@ struct LaunchedShim {
 // Spawns a shim (posix_spawn, own session). Returns at once; the first reply tells that it runs.
 StatusOr<LaunchedShim> Launch(const LaunchOptions& options);
 
-// Connects to the shim of a pod after a restart of gantryd. kUnavailable when nobody listens (ENOENT, ECONNREFUSED).
+// Connects to the shim of a pod after a restart of gantryd. kUnavailable when nobody listens
+// (ENOENT, ECONNREFUSED).
 StatusOr<UniqueFd> ConnectSocket(const std::string& pod_directory);
 
 struct ReplyWithFds {
-  proto::Reply reply;        // status_code is 0
+  proto::Reply reply;  // status_code is 0
   std::vector<UniqueFd> fds;
 };
 
@@ -57,17 +59,24 @@ class Reactor;
 class Client {
  public:
   ~Client();
-  // The shim's error (its code and message), kDeadlineExceeded after `timeout` (the request goes on in the shim; its late
-  // reply is dropped and its descriptors are closed), or kUnavailable when the connection is lost.
+  // The shim's error (its code and message), kDeadlineExceeded after `timeout` (the request goes on
+  // in the shim; its late reply is dropped and its descriptors are closed), or kUnavailable when
+  // the connection is lost.
   StatusOr<ReplyWithFds> Call(const proto::Request& request, std::span<const int> fds = {},
                               absl::Duration timeout = absl::Minutes(2));
-  // Closes the connection; pending calls end with kUnavailable, on_disconnect is not called.
+  // Closes the connection; pending calls end with kUnavailable, on_disconnect is not called. After
+  // it no handler runs: it waits for one that does (unless called from it), so hold no lock that a
+  // handler takes.
   void Close();
 
  private:
   friend class Reactor;
   struct State;
-  explicit Client(std::shared_ptr<State> state);
+
+ public:
+  explicit Client(std::shared_ptr<State> state);  // by Reactor::Add
+
+ private:
   std::shared_ptr<State> state_;
 };
 
@@ -81,9 +90,13 @@ class Reactor {
 
  private:
   struct Loop;
-  explicit Reactor(std::unique_ptr<Loop> loop);
-  std::unique_ptr<Loop> loop_;
+
+ public:
+  explicit Reactor(std::unique_ptr<Loop> loop);  // by Create
+
+ private:
   friend class Client;
+  std::unique_ptr<Loop> loop_;
 };
 
 }  // namespace gantry::shim

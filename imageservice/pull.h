@@ -1,5 +1,6 @@
-// Pulling an image: gantryd's side. The network is handled by a gantry-puller process per pull, hostile bytes by a
-// confined gantry-unpacker per layer; this file orchestrates them and alone publishes what they made.
+// Pulling an image: gantryd's side. The network is handled by a gantry-puller process per pull,
+// hostile bytes by a confined gantry-unpacker per layer; this file orchestrates them and alone
+// publishes what they made.
 #pragma once
 
 #include <functional>
@@ -7,28 +8,21 @@
 #include <string>
 #include <vector>
 
+#include "imageservice/credentials.h"
 #include "imageservice/image_store.h"
 #include "runtime/base/status.h"
 
 namespace gantry::images {
 
-// As CRI AuthConfig; at most one way is used, in the order registry_token, identity_token, username/password, auth.
-struct Credentials {
-  std::string username, password;
-  std::string auth;            // base64 of username:password
-  std::string server_address;  // when set: used only for this host
-  std::string identity_token, registry_token;
-};
-
 struct LayerProgress {
   std::string digest;
-  uint64_t total = 0;       // compressed bytes
+  uint64_t total = 0;  // compressed bytes
   uint64_t done = 0;
   bool already_here = false;
   bool complete = false;
 };
 struct PullProgress {
-  std::string stage;        // resolving, pulling, publishing, done
+  std::string stage;  // resolving, pulling, publishing, done
   std::vector<LayerProgress> layers;
 };
 
@@ -37,7 +31,8 @@ struct PullRequest {
   Credentials credentials;
   // Called from the pull's thread, at most 10 times a second; may be empty.
   std::function<void(const PullProgress&)> progress;
-  // Polled at least 10 times a second; true ends the wait with kCancelled (or kDeadlineExceeded, see deadline).
+  // Polled at least 10 times a second; true ends the wait with kCancelled (or kDeadlineExceeded,
+  // see deadline).
   std::function<bool()> cancelled;
 };
 
@@ -52,15 +47,18 @@ class Puller {
   Puller(ImageStore* store, PullerOptions options);
   ~Puller();  // ends running pulls
 
-  // Returns the image once it is durable and in the store. Callers that ask for the same reference with the same credentials
-  // join one pull; it goes on while one of them waits, and ends when the last has gone.
-  // kNotFound: no such image; kUnavailable ("RegistryUnavailable: …"): nobody answers; kUnauthenticated or kPermissionDenied;
-  // kInvalidArgument: no reference; kDataLoss: a digest or size is wrong; kResourceExhausted: disk full.
+  // Returns the image once it is durable and in the store. Callers that ask for the same reference
+  // with the same credentials join one pull; it goes on while one of them waits, and ends when the
+  // last has gone. kNotFound: no such image; kUnavailable ("RegistryUnavailable: …"): nobody
+  // answers; kUnauthenticated or kPermissionDenied; kInvalidArgument: no reference; kDataLoss: a
+  // digest or size is wrong; kResourceExhausted: disk full.
   StatusOr<std::shared_ptr<const Image>> Pull(const PullRequest& request);
 
-  // Reads a `docker save` or OCI layout archive (file descriptor, sequential); all images in it, in archive order.
-  // `name`: the reference to give when the archive has one image without a name; may be empty.
-  StatusOr<std::vector<std::shared_ptr<const Image>>> Import(int archive_fd, const std::string& name);
+  // Reads a `docker save` or OCI layout archive (file descriptor, sequential); all images in it, in
+  // archive order. `name`: the reference to give when the archive has one image without a name; may
+  // be empty.
+  StatusOr<std::vector<std::shared_ptr<const Image>>> Import(int archive_fd,
+                                                             const std::string& name);
 
  private:
   struct State;

@@ -1,0 +1,209 @@
+#include "imageservice/http_client.h"
+
+#include <curl/curl.h>
+#include <fcntl.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+#include "runtime/linux/file.h"
+
+namespace gantry::images {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t kMaxHeaders = 200;
+constexpr size_t kMaxHeaderBytes = 64 << 10;
+constexpr char kUserAgent[] = "gantry/" GANTRY_VERSION;
+
+// The certificates that LoadSystemCertificates read: set once, before threads start.
+const std::string* system_certificates = nullptr;
+
+struct Transfer {
+  CURL* curl = nullptr;
+  const HttpRequest* request = nullptr;
+  HttpResponse response;
+  size_t header_bytes = 0;
+  bool head_done = false;
+  Status failure;
+  bool stalled = false;
+  curl_off_t seen_bytes = -1;
+  Clock::time_point last_byte = Clock::now();
+};
+
+bool HasContent(const Transfer& transfer) {
+  return transfer.response.status == 200 || transfer.response.status == 206;
+}
+
+size_t OnHeader(char* data, size_t, size_t size, void* user) {
+  auto& transfer = *static_cast<Transfer*>(user);
+  absl::string_view line = absl::StripAsciiWhitespace(absl::string_view(data, size));
+  transfer.header_bytes += size;
+  if (transfer.header_bytes > kMaxHeaderBytes || transfer.response.headers.size() > kMaxHeaders) {
+    transfer.failure = absl::UnavailableError("the answer has too many headers");
+    return 0;
+  }
+  if (absl::StartsWith(line, "HTTP/")) {
+    transfer.response.headers.clear();  // those before belonged to a 1xx answer
+  } else if (const size_t colon = line.find(':'); colon != absl::string_view::npos) {
+    transfer.response.headers.emplace(
+        absl::AsciiStrToLower(line.substr(0, colon)),
+        std::string(absl::StripAsciiWhitespace(line.substr(colon + 1))));
+  }
+  return size;
+}
+
+Status TakeBody(Transfer& transfer, absl::string_view data) {
+  curl_easy_getinfo(transfer.curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);
+  const HttpRequest& request = *transfer.request;
+  if (HasContent(transfer) && request.on_body) {
+    if (!transfer.head_done && request.on_head) RETURN_IF_ERROR(request.on_head(transfer.response));
+    transfer.head_done = true;
+    return request.on_body(std::span<const char>(data.data(), data.size()));
+  }
+  const size_t room = request.max_body - transfer.response.body.size();
+  if (data.size() > room && HasContent(transfer)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the answer is longer than ", request.max_body, " bytes"));
+  }
+  const absl::string_view taken = data.substr(0, room);
+  transfer.response.body.append(taken.data(), taken.size());
+  return absl::OkStatus();
+}
+
+size_t OnBody(char* data, size_t, size_t size, void* user) {
+  auto& transfer = *static_cast<Transfer*>(user);
+  transfer.failure = TakeBody(transfer, absl::string_view(data, size));
+  transfer.last_byte = Clock::now();
+  return transfer.failure.ok() ? size : 0;
+}
+
+// Called by libcurl about once a second, bytes or not.
+int OnProgress(void* user, curl_off_t, curl_off_t received, curl_off_t, curl_off_t sent) {
+  auto& transfer = *static_cast<Transfer*>(user);
+  if (received + sent != transfer.seen_bytes) {
+    transfer.seen_bytes = received + sent;
+    transfer.last_byte = Clock::now();
+  }
+  transfer.stalled = Clock::now() - transfer.last_byte > transfer.request->timeouts.stall;
+  return transfer.stalled ? 1 : 0;
+}
+
+Status SetBlob(CURL* curl, CURLoption option, const std::string& pem) {
+  struct curl_blob blob = {const_cast<char*>(pem.data()), pem.size(), CURL_BLOB_COPY};
+  if (curl_easy_setopt(curl, option, &blob) == CURLE_OK) return absl::OkStatus();
+  return absl::InternalError("TLS: libcurl takes no certificate from memory");
+}
+
+Status SetTls(CURL* curl, const TlsOptions& tls) {
+  curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, tls.skip_verify ? 0L : 1L);
+  curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, tls.skip_verify ? 0L : 2L);
+  curl_easy_setopt(curl, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
+  const std::string trusted =
+      absl::StrCat(system_certificates == nullptr ? "" : *system_certificates, "\n", tls.extra_ca);
+  if (trusted.size() > 1) RETURN_IF_ERROR(SetBlob(curl, CURLOPT_CAINFO_BLOB, trusted));
+  if (tls.client_cert.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(SetBlob(curl, CURLOPT_SSLCERT_BLOB, tls.client_cert));
+  return SetBlob(curl, CURLOPT_SSLKEY_BLOB, tls.client_key);
+}
+
+Status SetUp(Transfer& transfer, struct curl_slist* headers) {
+  CURL* curl = transfer.curl;
+  const HttpRequest& request = *transfer.request;
+  curl_easy_reset(curl);  // keeps connections, sessions and the name cache
+  curl_easy_setopt(curl, CURLOPT_URL, request.url.ToString().c_str());
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+  // One HTTP/2 connection would be one TCP window for all layers.
+  curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl, CURLOPT_USERAGENT, kUserAgent);
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+  curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
+                   static_cast<long>(request.timeouts.connect.count()));
+  curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
+  curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
+  curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, OnHeader);
+  curl_easy_setopt(curl, CURLOPT_HEADERDATA, &transfer);
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, OnBody);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &transfer);
+  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, OnProgress);
+  curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &transfer);
+  if (!request.form.empty()) {
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
+                     static_cast<curl_off_t>(request.form.size()));
+    curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS, request.form.c_str());
+  }
+  return SetTls(curl, request.tls);
+}
+
+Status TransportError(const Transfer& transfer, CURLcode code, const char* detail) {
+  if (!transfer.failure.ok()) return transfer.failure;
+  if (transfer.stalled) {
+    const auto seconds = std::chrono::duration<double>(transfer.request->timeouts.stall).count();
+    return absl::UnavailableError(absl::StrCat("no byte came for ", seconds, " s"));
+  }
+  return absl::UnavailableError(*detail != '\0' ? detail : curl_easy_strerror(code));
+}
+
+}  // namespace
+
+absl::string_view HttpResponse::Header(absl::string_view lower_case_name) const {
+  const auto found = headers.find(std::string(lower_case_name));
+  return found == headers.end() ? absl::string_view() : absl::string_view(found->second);
+}
+
+struct HttpClient::State {
+  std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl{curl_easy_init(), curl_easy_cleanup};
+};
+
+HttpClient::HttpClient() : state_(std::make_unique<State>()) {
+  GANTRY_CHECK(state_->curl != nullptr);
+}
+HttpClient::~HttpClient() = default;
+
+StatusOr<HttpResponse> HttpClient::Exchange(const HttpRequest& request) {
+  struct curl_slist* list = nullptr;
+  for (const auto& [name, value] : request.headers) {
+    list = curl_slist_append(list, absl::StrCat(name, ": ", value).c_str());
+  }
+  const std::unique_ptr<struct curl_slist, decltype(&curl_slist_free_all)> headers(
+      list, curl_slist_free_all);
+  Transfer transfer;
+  transfer.curl = state_->curl.get();
+  transfer.request = &request;
+  RETURN_IF_ERROR(SetUp(transfer, headers.get()));
+  char detail[CURL_ERROR_SIZE] = "";
+  curl_easy_setopt(transfer.curl, CURLOPT_ERRORBUFFER, detail);
+  const CURLcode code = curl_easy_perform(transfer.curl);
+  curl_easy_setopt(transfer.curl, CURLOPT_ERRORBUFFER, nullptr);
+  if (code != CURLE_OK) return TransportError(transfer, code, detail);
+  curl_easy_getinfo(transfer.curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);
+  // An empty body never reached OnBody.
+  if (HasContent(transfer) && request.on_head && !transfer.head_done) {
+    RETURN_IF_ERROR(request.on_head(transfer.response));
+  }
+  return std::move(transfer.response);
+}
+
+void LoadSystemCertificates() {
+  static std::string certificates;
+  // Debian, Fedora, SUSE, Alpine.
+  for (const char* path : {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+                           "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}) {
+    StatusOr<std::string> text = ReadFileAt(AT_FDCWD, path, 16 << 20);
+    if (!text.ok()) continue;
+    certificates = *std::move(text);
+    break;
+  }
+  system_certificates = &certificates;
+}
+
+}  // namespace gantry::images

@@ -1,0 +1,242 @@
+#include "imageservice/registry_client.h"
+
+#include <algorithm>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+#include "imageservice/digester.h"
+#include "runtime/base/json.h"
+
+#define JSON_NO_IO
+#include "nlohmann/json.hpp"
+
+namespace gantry::images {
+namespace {
+
+constexpr int kMaxRedirects = 5;
+constexpr int kMaxAttempts = 4;
+constexpr std::chrono::milliseconds kMaxWait{60'000};
+constexpr char kManifestTypes[] =
+    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, "
+    "application/vnd.docker.distribution.manifest.v2+json";
+
+bool IsRedirect(long status) {
+  return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+std::string Printable(absl::string_view text, size_t limit) {
+  std::string shown(text.substr(0, limit));
+  for (char& c : shown) {
+    if (c < 0x20 || c > 0x7e) c = ' ';
+  }
+  return shown;
+}
+
+// "CODE: message" of the first error in the API's error document, or empty.
+std::string ErrorText(const std::string& body) {
+  const StatusOr<nlohmann::json> document =
+      ParseJson(body, {.max_bytes = 64 << 10, .max_depth = 16, .max_values = 1000});
+  if (!document.ok() || !document->is_object()) return "";
+  Status status;
+  std::string text;
+  JsonReader(*document, status).ForEach("errors", [&](JsonReader error) {
+    std::string code, message;
+    error.Read("code", code);
+    error.Read("message", message);
+    if (text.empty())
+      text = absl::StrCat(code, code.empty() || message.empty() ? "" : ": ", message);
+  });
+  return Printable(text, 200);
+}
+
+// Retry-After: seconds or a date (RFC 9110 section 10.2.3).
+std::optional<std::chrono::milliseconds> ReadRetryAfter(absl::string_view text) {
+  int64_t seconds = 0;
+  if (absl::SimpleAtoi(text, &seconds))
+    return std::chrono::seconds(std::clamp<int64_t>(seconds, 0, 3600));
+  absl::Time when;
+  if (!absl::ParseTime("%a, %d %b %Y %H:%M:%S GMT", text, &when, nullptr)) return std::nullopt;
+  return std::max(absl::ToChronoMilliseconds(when - absl::Now()), std::chrono::milliseconds(0));
+}
+
+// The answer as a manifest, when digest and size are those that were asked for. A tag's digest is
+// what the registry claims in Docker-Content-Digest, when it does.
+StatusOr<FetchedManifest> CheckManifest(HttpResponse response, const std::string& target,
+                                        uint64_t size) {
+  const std::string claimed(response.Header("docker-content-digest"));
+  const std::string& expected = IsDigest(target) ? target : claimed;
+  FetchedManifest manifest{std::move(response.body), std::string(response.Header("content-type")),
+                           ""};
+  ASSIGN_OR_RETURN(manifest.digest,
+                   DigestOf(manifest.bytes, IsDigest(expected) ? expected : "sha256"));
+  if (IsDigest(expected) && manifest.digest != expected) {
+    return absl::DataLossError(
+        absl::StrCat("the manifest has digest ", manifest.digest, ", not ", expected));
+  }
+  if (size != 0 && manifest.bytes.size() != size) {
+    return absl::DataLossError(absl::StrCat("the manifest has ", manifest.bytes.size(),
+                                            " bytes, not the ", size, " of its descriptor"));
+  }
+  return manifest;
+}
+
+}  // namespace
+
+void EndpointFailures::Add(const Status& failure) {
+  if (!last_.ok()) absl::StrAppend(&before_, before_.empty() ? "" : "; ", last_.message());
+  last_ = failure;
+}
+
+Status EndpointFailures::Summary() const {
+  if (last_.ok())
+    return absl::UnavailableError("no server is configured that may be asked for this");
+  if (before_.empty()) return last_;
+  return Status(last_.code(), absl::StrCat(last_.message(), " (before that: ", before_, ")"));
+}
+
+Status AnswerError(const HttpResponse& response) {
+  const std::string said = ErrorText(response.body);
+  const std::string text = absl::StrCat("HTTP ", response.status, said.empty() ? "" : ": ", said);
+  if (response.status == 404 || response.status == 410) return absl::NotFoundError(text);
+  if (response.status == 403) return absl::PermissionDeniedError(text);
+  if (response.status != 429) return absl::UnavailableError(text);
+  const absl::string_view after = response.Header("retry-after");
+  return absl::UnavailableError(absl::StrCat(
+      text, " (rate limit", after.empty() ? "" : ", retry after ", Printable(after, 40), ")"));
+}
+
+std::optional<std::chrono::milliseconds> RetryPolicy::Next(const Status& failure,
+                                                           absl::string_view retry_after) {
+  if (!absl::IsUnavailable(failure) || ++attempts_ >= kMaxAttempts) return std::nullopt;
+  static thread_local std::minstd_rand random{std::random_device{}()};
+  const int backoff = 250 << (2 * (attempts_ - 1));
+  const std::chrono::milliseconds jittered(
+      backoff + static_cast<int>(random() % static_cast<unsigned>(backoff)) / 2);
+  if (const auto asked = ReadRetryAfter(retry_after)) {
+    if (*asked > kMaxWait) return std::nullopt;
+    return std::max(*asked, std::chrono::milliseconds(50));
+  }
+  return jittered;
+}
+
+RegistryClient::RegistryClient(std::vector<RegistryEndpoint> endpoints, Reference reference,
+                               std::unique_ptr<RegistryAuth> auth, HttpTimeouts timeouts)
+    : endpoints_(std::move(endpoints)),
+      reference_(std::move(reference)),
+      auth_(std::move(auth)),
+      timeouts_(timeouts) {}
+
+Url RegistryClient::UrlOf(const RegistryEndpoint& endpoint, absl::string_view path) const {
+  Url url = endpoint.base;
+  absl::StrAppend(&url.path, "/", reference_.repository, "/", path);
+  url.query = endpoint.query;
+  return url;
+}
+
+std::string RegistryClient::Shown(const RegistryEndpoint& endpoint, absl::string_view path) const {
+  return UrlOf(endpoint, path).Shown();
+}
+
+StatusOr<HttpResponse> RegistryClient::Ask(HttpClient& client, const RegistryEndpoint& endpoint,
+                                           const Request& request) const {
+  // Twice: the first token may have run out, or may not cover this scope.
+  for (int round = 0;; ++round) {
+    const std::string used = auth_->Authorization(endpoint);
+    ASSIGN_OR_RETURN(HttpResponse response, Follow(client, endpoint, request, used));
+    if (response.status != 401) return response;
+    if (round == 2 || absl::StartsWith(used, "Basic ")) {
+      const std::string said = ErrorText(response.body);
+      return absl::UnauthenticatedError(
+          absl::StrCat("it does not exist, or these credentials are refused: HTTP 401",
+                       said.empty() ? "" : ": ", said));
+    }
+    RETURN_IF_ERROR(auth_->Answer(client, endpoint, response, used));
+  }
+}
+
+StatusOr<HttpResponse> RegistryClient::Follow(HttpClient& client, const RegistryEndpoint& endpoint,
+                                              const Request& request,
+                                              const std::string& authorization) const {
+  HttpRequest http;
+  http.url = UrlOf(endpoint, request.path);
+  http.headers = request.headers;
+  http.tls = endpoint.tls;
+  http.timeouts = timeouts_;
+  http.max_body = request.max_body;
+  http.on_body = request.on_body;
+  http.on_head = request.on_head;
+  if (endpoint.dial_timeout.count() > 0) http.timeouts.connect = endpoint.dial_timeout;
+  for (const auto& header : endpoint.headers) http.headers.push_back(header);
+  if (!authorization.empty()) http.headers.emplace_back("Authorization", authorization);
+  for (int redirects = 0;; ++redirects) {
+    ASSIGN_OR_RETURN(HttpResponse response, client.Exchange(http));
+    const bool elsewhere = http.url.Origin() != endpoint.base.Origin();
+    if (elsewhere && (response.status == 401 || response.status == 403)) {
+      // A signed link that has run out; asked again, the registry gives a new one. Its challenges
+      // are nobody's business.
+      return absl::UnavailableError(
+          absl::StrCat("redirected to ", http.url.Shown(), ": HTTP ", response.status));
+    }
+    if (!IsRedirect(response.status)) return response;
+    if (redirects == kMaxRedirects) return absl::UnavailableError("more than 5 redirects");
+    StatusOr<Url> next = ResolveUrl(http.url, std::string(response.Header("location")));
+    if (!next.ok())
+      return absl::UnavailableError(absl::StrCat("redirect: ", next.status().message()));
+    if (http.url.scheme == "https" && next->scheme != "https") {
+      return absl::UnavailableError(
+          absl::StrCat("redirect from https to ", next->Shown(), " is refused"));
+    }
+    // What proves who we are goes to the endpoint alone, and does not come back into the chain
+    // (CVE-2020-15157).
+    if (next->Origin() != http.url.Origin()) {
+      http.headers = request.headers;
+      http.tls.client_cert = http.tls.client_key = "";
+    }
+    http.url = *std::move(next);
+  }
+}
+
+StatusOr<FetchedManifest> RegistryClient::ManifestFrom(HttpClient& client,
+                                                       const RegistryEndpoint& endpoint,
+                                                       const std::string& target,
+                                                       uint64_t size) const {
+  Request request;
+  request.path = absl::StrCat("manifests/", target);
+  request.headers = {{"Accept", kManifestTypes}};
+  request.max_body = kMaxManifestBytes;
+  RetryPolicy retry;
+  for (;;) {
+    StatusOr<HttpResponse> response = Ask(client, endpoint, request);
+    if (response.ok() && response->status == 200)
+      return CheckManifest(*std::move(response), target, size);
+    const Status failure = response.ok() ? AnswerError(*response) : response.status();
+    const auto wait = retry.Next(failure, response.ok() ? response->Header("retry-after") : "");
+    if (!wait.has_value()) return failure;
+    std::this_thread::sleep_for(*wait);
+  }
+}
+
+StatusOr<FetchedManifest> RegistryClient::FetchManifest(HttpClient& client,
+                                                        const std::string& target,
+                                                        uint64_t size) const {
+  const std::string path = absl::StrCat("manifests/", target);
+  EndpointFailures failures;
+  for (const RegistryEndpoint& endpoint : endpoints_) {
+    if (IsDigest(target) ? !endpoint.can_pull : !endpoint.can_resolve) continue;
+    StatusOr<FetchedManifest> manifest = ManifestFrom(client, endpoint, target, size);
+    if (manifest.ok()) return manifest;
+    failures.Add(Annotate(manifest.status(), Shown(endpoint, path)));
+  }
+  return failures.Summary();
+}
+
+}  // namespace gantry::images

@@ -36,7 +36,7 @@ Y
   registry_pid=$!
   wait_for 20 bash -c "exec 3<>/dev/tcp/${registry/:/\/}" || die "the registry does not answer: $folder/registry.log"
   if [ ! -f "$data/stamp" ]; then
-    python3 "$lane/images/push.py" "$cache/bin" "$registry" > "$data/pinned" || die "no images"
+    python3 -B "$lane/images/push.py" "$cache/bin" "$registry" > "$data/pinned" || die "no images"
     echo "$stamp" > "$data/stamp"
   fi
   pinned=$(cat "$data/pinned")

@@ -1,8 +1,12 @@
 #include "runtime/linux/pidfd.h"
 
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
+
+// The header of glibc 2.36 does not say that its functions are C's.
+extern "C" {
+#include <sys/pidfd.h>
+}
 
 #include <cerrno>
 

@@ -1,5 +1,6 @@
-// The life of a container's init process, as operations: something started, a descriptor to poll, a step to take when it
-// is readable, a way to give up. The shim drives them from its event loop; gantry-oci wraps them in a loop.
+// The life of a container's init process, as operations: something started, a descriptor to poll, a
+// step to take when it is readable, a way to give up. The shim drives them from its event loop;
+// gantry-oci wraps them in a loop.
 //
 //   parent (shim)                              child (container_init.h)
 //   Creation::Begin: clone3  ────────────────▶ waits
@@ -8,7 +9,7 @@
 //   OnReadable → kCreated    ◀─ READY ───────  waits
 //   Start()                  ── START ───────▶ execve
 //   OnReadable → kRunning    ◀─ end of file (close-on-exec)
-//   OnReadable → error       ◀─ ERROR(status)  the first error of the child, verbatim; the child then exits with 1
+//   OnReadable → error       ◀─ ERROR(status)  its first error, verbatim; the child exits with 1
 //
 // Single-threaded callers only: the child is a plain fork of the caller.
 #pragma once
@@ -30,9 +31,11 @@ struct CreateRequest {
   const spec::Spec* spec = nullptr;
   // Detached mount of the root file system; -1: spec->root.path is bind-mounted.
   int rootfs_fd = -1;
-  // Empty host directory on which the child, in its own mount namespace, attaches the root file system.
+  // Empty host directory on which the child, in its own mount namespace, attaches the root file
+  // system.
   std::string rootfs_mount_point;
-  // Namespaces to join, by spec type ("network", "ipc", "uts", "pid", "user"), whatever path the spec gives.
+  // Namespaces to join, by spec type ("network", "ipc", "uts", "pid", "user"), whatever path the
+  // spec gives.
   std::map<std::string, int> join_namespaces;
   // Cgroup v2 directory to be born in (CLONE_INTO_CGROUP); -1: the caller places the child.
   int cgroup_fd = -1;
@@ -47,7 +50,8 @@ class Creation {
  public:
   enum class Step { kPending, kCreated, kRunning };
 
-  // Clones the child; it waits for Continue(). The namespaces that must exist from birth are made here.
+  // Clones the child; it waits for Continue(). The namespaces that must exist from birth are made
+  // here.
   static StatusOr<Creation> Begin(const CreateRequest& request);
   Creation(Creation&&) = default;
   Creation& operator=(Creation&&) = default;
@@ -60,7 +64,8 @@ class Creation {
 
   Status Continue();
   Status Start();
-  // Never blocks. An error is the child's own; the child is then exiting, and the caller reaps it by pidfd.
+  // Never blocks. An error is the child's own; the child is then exiting, and the caller reaps it
+  // by pidfd.
   StatusOr<Step> OnReadable();
 
   // With process.terminal: the pty's master, received before kCreated. Once.
@@ -72,6 +77,7 @@ class Creation {
   UniqueFd pidfd_;
   UniqueFd handshake_;
   UniqueFd terminal_;
+  bool started_ = false;
 };
 
 }  // namespace gantry::runtime

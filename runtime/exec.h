@@ -15,16 +15,25 @@ namespace gantry::runtime {
 // Everything is borrowed for the time of the call.
 struct ExecRequest {
   const spec::Process* process = nullptr;
-  int container_pidfd = -1;     // init of the container; its namespaces are joined
+  int container_pidfd = -1;  // init of the container; its namespaces are joined
   pid_t container_pid = -1;
-  int cgroup_fd = -1;           // v2 directory to be born in; -1: none
-  std::vector<std::string> v1_cgroup_dirs;  // entered by writing to cgroup.procs, before the namespaces are joined
+  int cgroup_fd = -1;  // v2 directory to be born in; -1: none
+  std::vector<std::string>
+      v1_cgroup_dirs;  // entered by writing to cgroup.procs, before the namespaces are joined
   int stdio[3] = {-1, -1, -1};  // ignored with process->terminal
   std::string seccomp_bpf;
 };
 
-// Two clones: a middle process joins the namespaces and clones the real one with CLONE_PARENT, so that it is a child of the
-// caller (who reaps both) although it lives in the container's PID namespace.
+// Two clones: a middle process joins the namespaces and clones the real one with CLONE_PARENT, so
+// that it is a child of the caller (who reaps both) although it lives in the container's PID
+// namespace.
+//
+//   caller                         middle process                      real process
+//   Begin: clone3 ───────────────▶ v1 cgroups, namespaces
+//                                  clone3(CLONE_PARENT) ─────────────▶ terminal, identity, seccomp
+//   OnReadable ◀──── PROCESS(pid) ─ exits with 0
+//   OnReadable → kRunning                            ◀── end of file ─ execve
+//   OnReadable → error   ◀── ERROR(status), from either; both then exit
 class ExecOperation {
  public:
   enum class Step { kPending, kRunning };
@@ -51,6 +60,7 @@ class ExecOperation {
   UniqueFd pidfd_;
   UniqueFd handshake_;
   UniqueFd terminal_;
+  Status error_;  // the child's, kept until the pid is known too
 };
 
 }  // namespace gantry::runtime

@@ -1,5 +1,5 @@
-// The namespaces that the containers of a pod share: made together by a short-lived child (user first, so that it owns the
-// others), held as descriptors.
+// The namespaces that the containers of a pod share: made together by a short-lived child (user
+// first, so that it owns the others), held as descriptors.
 #pragma once
 
 #include <sys/types.h>
@@ -17,10 +17,11 @@ namespace gantry::runtime {
 struct PodNamespacesRequest {
   std::vector<std::string> types;  // subset of user, network, ipc, uts, pid
   std::string hostname;            // set when uts is among them
-  std::map<std::string, std::string> sysctls;  // kernel.* and fs.mqueue.* need ipc, net.* needs network
+  std::map<std::string, std::string>
+      sysctls;  // kernel.* and fs.mqueue.* need ipc, net.* needs network
   std::vector<spec::IdMapping> uid_mappings, gid_mappings;
-  // With pid: gantry-init (a static binary, opened), executed as PID 1 of the new namespace: empty root, no descriptors,
-  // no capabilities, seccomp, undumpable.
+  // With pid: gantry-init (a static binary, opened), executed as PID 1 of the new namespace: empty
+  // root, no descriptors, no capabilities, seccomp, undumpable.
   int init_binary_fd = -1;
 };
 
@@ -30,8 +31,9 @@ struct PodNamespaces {
   UniqueFd init_pidfd;
 };
 
-// Blocks for about a millisecond (kernel work only). lo is up in a new network namespace. kInvalidArgument: a sysctl that
-// no new namespace isolates, or one with a strange name. On failure nothing is left.
+// Blocks for about a millisecond (kernel work only). lo is up in a new network namespace.
+// kInvalidArgument: a sysctl that no new namespace isolates, or one with a strange name. On failure
+// nothing is left.
 StatusOr<PodNamespaces> MakePodNamespaces(const PodNamespacesRequest& request);
 
 }  // namespace gantry::runtime

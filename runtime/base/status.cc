@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
@@ -23,6 +24,10 @@ Status SyscallError(absl::string_view call, absl::string_view object, int error)
   const char* text = strerror_r(error, buffer, sizeof buffer);
   Status status = absl::InternalError(object.empty() ? absl::StrCat(call, ": ", text)
                                                      : absl::StrCat(call, " ", object, ": ", text));
+  return WithErrno(std::move(status), error);
+}
+
+Status WithErrno(Status status, int error) {
   status.SetPayload(kErrnoPayload, absl::Cord(absl::StrCat(error)));
   return status;
 }

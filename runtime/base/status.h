@@ -1,4 +1,5 @@
-// Errors: absl::Status everywhere, no exceptions of ours. This header adds what Debian 12's abseil lacks.
+// Errors: absl::Status everywhere, no exceptions of ours. This header adds what Debian 12's abseil
+// lacks.
 //
 // A message reads outside in, ids quoted, without a full stop:
 //   start container "ab12": pivot_root /run/gantry/rootfs: Invalid argument
@@ -15,15 +16,21 @@ namespace gantry {
 using ::absl::Status;
 using ::absl::StatusOr;
 
-// The failure of a system call: "<call> <object>: <strerror>", always kInternal, with the errno kept as a payload.
-// Never kNotFound: a kubelet takes NotFound for "the container is gone". `object` may be empty.
+// The failure of a system call: "<call> <object>: <strerror>", always kInternal, with the errno
+// kept as a payload. Never kNotFound: a kubelet takes NotFound for "the container is gone".
+// `object` may be empty.
 [[nodiscard]] Status SyscallError(absl::string_view call, absl::string_view object = "",
                                   int error = errno);
 
 // The errno that SyscallError kept (it survives Annotate), 0 when there is none.
 [[nodiscard]] int ErrnoOf(const Status& status);
 
-// Prefixes the message with "<context>: "; keeps code and payloads. An OK status is returned as it is.
+// `status` with that errno as its payload: for an error that comes from another process, or has
+// words of its own.
+[[nodiscard]] Status WithErrno(Status status, int error);
+
+// Prefixes the message with "<context>: "; keeps code and payloads. An OK status is returned as it
+// is.
 [[nodiscard]] Status Annotate(const Status& status, absl::string_view context);
 
 namespace base_internal {
@@ -40,17 +47,17 @@ const Status& StatusOf(const StatusOr<T>& value) {
 #define GANTRY_CONCAT(a, b) GANTRY_CONCAT_INNER(a, b)
 
 // Returns the status of `expression` from the enclosing function when it is not OK.
-#define RETURN_IF_ERROR(expression)                                                             \
-  do {                                                                                          \
-    if (auto gantry_status = (expression); !gantry_status.ok()) [[unlikely]]                    \
-      return gantry_status;                                                                     \
+#define RETURN_IF_ERROR(expression)                                          \
+  do {                                                                       \
+    if (auto gantry_status = (expression); !gantry_status.ok()) [[unlikely]] \
+      return gantry_status;                                                  \
   } while (false)
 
 // As RETURN_IF_ERROR, with "<context>: " before the message.
-#define RETURN_IF_ERROR_CONTEXT(expression, context)                                            \
-  do {                                                                                          \
-    if (auto gantry_status = (expression); !gantry_status.ok()) [[unlikely]]                    \
-      return ::gantry::Annotate(gantry_status, context);                                        \
+#define RETURN_IF_ERROR_CONTEXT(expression, context)                         \
+  do {                                                                       \
+    if (auto gantry_status = (expression); !gantry_status.ok()) [[unlikely]] \
+      return ::gantry::Annotate(gantry_status, context);                     \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto fd, Open(path)): declares or assigns the value, or returns the error.
@@ -71,9 +78,10 @@ const Status& StatusOf(const StatusOr<T>& value) {
     return ::gantry::Annotate(temporary.status(), context);                   \
   left = std::move(temporary).value()
 
-// An invariant of our own code; aborts with file and line. Never for input or an answer of the kernel.
-#define GANTRY_CHECK(condition)                                                        \
-  do {                                                                                 \
-    if (!(condition)) [[unlikely]]                                                     \
-      ::gantry::base_internal::CheckFailed(__FILE__, __LINE__, #condition);            \
+// An invariant of our own code; aborts with file and line. Never for input or an answer of the
+// kernel.
+#define GANTRY_CHECK(condition)                                             \
+  do {                                                                      \
+    if (!(condition)) [[unlikely]]                                          \
+      ::gantry::base_internal::CheckFailed(__FILE__, __LINE__, #condition); \
   } while (false)

@@ -23,9 +23,11 @@
 namespace gantry {
 namespace {
 
-// clone(2) takes its arguments in another order on s390 and cris only.
+// clone(2) has room for the lower 32 bits only; what is lost there (CLONE_CLEAR_SIGHAND) is
+// hygiene. Its arguments come in another order on s390 and cris only.
 long LegacyClone(uint64_t flags, int* pidfd) {
-  return syscall(SYS_clone, flags | CLONE_PIDFD | SIGCHLD, nullptr, pidfd, nullptr, nullptr);
+  return syscall(SYS_clone, (flags & 0xffffffffU) | CLONE_PIDFD | SIGCHLD, nullptr, pidfd, nullptr,
+                 nullptr);
 }
 
 StatusOr<ClonedProcess> CloneThenPlace(const CloneRequest& request) {
@@ -141,6 +143,19 @@ StatusOr<uint64_t> ProcessStartTime(pid_t pid) {
     return absl::InternalError(absl::StrCat(path, ": no start time"));
   }
   return start;
+}
+
+Status CloseFdsExcept(std::vector<int> keep) {
+  std::sort(keep.begin(), keep.end());
+  unsigned first = STDERR_FILENO + 1;
+  for (const int fd : keep) {
+    if (fd < static_cast<int>(first)) continue;
+    const auto kept = static_cast<unsigned>(fd);
+    if (kept > first && close_range(first, kept - 1, 0) != 0) return SyscallError("close_range");
+    first = kept + 1;
+  }
+  if (close_range(first, ~0U, 0) != 0) return SyscallError("close_range");
+  return absl::OkStatus();
 }
 
 void SetProcessTitle(int argc, char** argv, absl::string_view title) {

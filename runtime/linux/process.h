@@ -54,6 +54,10 @@ StatusOr<ClonedProcess> Spawn(const SpawnRequest& request);
 // process's identity within one boot.
 StatusOr<uint64_t> ProcessStartTime(pid_t pid);
 
+// Closes every descriptor from 3 up but those in `keep` (values below 3 are ignored). For children
+// of a fork, which hold a copy of everything that the parent has open.
+Status CloseFdsExcept(std::vector<int> keep);
+
 // What ps shows: overwrites the memory of `argv` (as main got it; its strings are lost), cut to its
 // length, and sets the thread's name to the first 15 bytes.
 void SetProcessTitle(int argc, char** argv, absl::string_view title);

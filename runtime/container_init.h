@@ -1,0 +1,53 @@
+// The child side of create.h: from a copy of the caller to the container's program.
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "runtime/base/status.h"
+#include "runtime/create.h"
+#include "runtime/linux/unique_fd.h"
+#include "runtime/process_launch.h"
+#include "runtime/rootfs.h"
+
+namespace gantry::runtime {
+
+// A list of stages, in README.md with the reasons for their order. The first error goes to the
+// parent as it is; the child then exits with 1. `request` is the parent's, copied with its memory.
+class ContainerInit {
+ public:
+  ContainerInit(const CreateRequest& request, UniqueFd handshake);
+  [[noreturn]] void Run();
+
+ private:
+  Status SetUp();
+  // Blocks. The parent's end going away ends the child.
+  void WaitFor(int kind) const;
+
+  // The stages, in order.
+  Status DropInheritedFds();
+  Status Protect() { return launch_.Protect(); }
+  Status JoinNamespaces();
+  Status NameHost();
+  Status SetUpNetwork();
+  Status ApplySysctls();
+  Status UnshareMounts();
+  Status AttachRoot();
+  Status MakeMounts();
+  Status MakeDevices();
+  Status MakeWorkingDirectory();
+  Status Isolate();
+  Status EnterRoot();
+  Status EnterIdentity() { return launch_.EnterIdentity(root_.fd.get()); }
+
+  // The namespace is made for this container: neither the host's nor joined.
+  [[nodiscard]] bool IsNew(const std::string& type) const;
+
+  const CreateRequest& request_;
+  const spec::Spec& spec_;
+  UniqueFd handshake_;
+  ProcessLaunch launch_;
+  AttachedRoot root_;
+};
+
+}  // namespace gantry::runtime

@@ -1,0 +1,154 @@
+#include "runtime/devices.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+#include "runtime/linux/file.h"
+#include "runtime/linux/mount.h"
+#include "runtime/linux/path_in_root.h"
+
+namespace gantry::runtime {
+namespace {
+
+struct DefaultDevice {
+  absl::string_view path;
+  int64_t major;
+  int64_t minor;
+};
+
+constexpr DefaultDevice kDefaults[] = {
+    {"/dev/null", 1, 3},   {"/dev/zero", 1, 5},    {"/dev/full", 1, 7},
+    {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0},
+};
+
+constexpr std::pair<const char*, const char*> kLinks[] = {
+    {"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+    {"stderr", "/proc/self/fd/2"}, {"core", "/proc/kcore"},      {"ptmx", "pts/ptmx"},
+};
+
+constexpr mode_t kDefaultMode = 0666;
+
+StatusOr<mode_t> TypeBits(const std::string& type) {
+  if (type == "c" || type == "u") return static_cast<mode_t>(S_IFCHR);
+  if (type == "b") return static_cast<mode_t>(S_IFBLK);
+  if (type == "p") return static_cast<mode_t>(S_IFIFO);
+  return absl::InvalidArgumentError(absl::StrCat("unknown device type \"", type, "\""));
+}
+
+Status BindNode(const NodeName& place, const spec::Device& device) {
+  ASSIGN_OR_RETURN(const UniqueFd file, OpenAt(place.parent.get(), place.name,
+                                               O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, 0644));
+  ASSIGN_OR_RETURN(const UniqueFd node, CloneTree(AT_FDCWD, device.path, /*recursive=*/false));
+  return MoveMount(node.get(), file.get(), device.path);
+}
+
+// Something is at the path already: fine if it is that very device.
+Status CheckNode(const NodeName& place, const spec::Device& device, mode_t type) {
+  struct stat info;
+  if (fstatat(place.parent.get(), place.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
+    return SyscallError("stat", device.path);
+  }
+  const dev_t number =
+      makedev(static_cast<unsigned>(device.major), static_cast<unsigned>(device.minor));
+  if ((info.st_mode & S_IFMT) == type && (type == S_IFIFO || info.st_rdev == number)) {
+    return absl::OkStatus();
+  }
+  return SyscallError("mknod", device.path, EEXIST);
+}
+
+Status MakeNode(const NodeName& place, const spec::Device& device) {
+  ASSIGN_OR_RETURN(const mode_t type, TypeBits(device.type));
+  const mode_t mode = device.file_mode.value_or(kDefaultMode) & 07777;
+  const dev_t number =
+      makedev(static_cast<unsigned>(device.major), static_cast<unsigned>(device.minor));
+  if (mknodat(place.parent.get(), place.name.c_str(), type | mode, number) != 0) {
+    if (errno == EPERM) return BindNode(place, device);
+    if (errno == EEXIST) return CheckNode(place, device, type);
+    return SyscallError("mknod", device.path);
+  }
+  const uid_t uid = device.uid.value_or(0);
+  const gid_t gid = device.gid.value_or(0);
+  if (uid == 0 && gid == 0) return absl::OkStatus();
+  if (fchownat(place.parent.get(), place.name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0) {
+    return SyscallError("chown", device.path);
+  }
+  return absl::OkStatus();
+}
+
+// "null" for "/dev/null"; nothing for a path that is not a direct child of /dev.
+std::optional<std::string> NameInDev(absl::string_view path) {
+  constexpr absl::string_view kDev = "/dev/";
+  if (path.substr(0, kDev.size()) != kDev) return std::nullopt;
+  const absl::string_view name = path.substr(kDev.size());
+  if (name.empty() || name == "." || name == ".." || name.find('/') != absl::string_view::npos) {
+    return std::nullopt;
+  }
+  return std::string(name);
+}
+
+StatusOr<NodeName> PlaceOf(const std::string& path, int root_fd, int dev_fd) {
+  if (auto name = NameInDev(path)) {
+    const int copy = fcntl(dev_fd, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0) return SyscallError("duplicate descriptor", path);
+    return NodeName{UniqueFd(copy), *std::move(name)};
+  }
+  return EnsureParentInRoot(root_fd, path);
+}
+
+}  // namespace
+
+std::vector<spec::Device> DevicesOf(const spec::Spec& spec) {
+  std::vector<spec::Device> devices = spec.linux_.devices;
+  for (const DefaultDevice& standard : kDefaults) {
+    bool named = false;
+    for (const spec::Device& device : spec.linux_.devices) named |= device.path == standard.path;
+    if (named) continue;
+    spec::Device device;
+    device.path = std::string(standard.path);
+    device.type = "c";
+    device.major = standard.major;
+    device.minor = standard.minor;
+    devices.push_back(std::move(device));
+  }
+  return devices;
+}
+
+bool HasForeignDev(const spec::Spec& spec) {
+  for (const spec::Mount& mount : spec.mounts) {
+    if (mount.destination != "/dev" && mount.destination != "/dev/") continue;
+    if (mount.type == "bind") return true;
+    for (const std::string& option : mount.options) {
+      if (option == "bind" || option == "rbind") return true;
+    }
+  }
+  return false;
+}
+
+Status SetUpDevices(const spec::Spec& spec, int root_fd) {
+  // Never through a link: an image whose /dev leads elsewhere would have its files replaced there
+  // (CVE-2026-47766).
+  ASSIGN_OR_RETURN_CONTEXT(const UniqueFd dev,
+                           OpenInRoot(root_fd, "dev", O_PATH | O_DIRECTORY | O_NOFOLLOW), "/dev");
+  for (const spec::Device& device : DevicesOf(spec)) {
+    ASSIGN_OR_RETURN(const NodeName place, PlaceOf(device.path, root_fd, dev.get()));
+    RETURN_IF_ERROR_CONTEXT(MakeNode(place, device), absl::StrCat("device \"", device.path, "\""));
+  }
+  for (const auto& [name, target] : kLinks) {
+    if (symlinkat(target, dev.get(), name) != 0 && errno != EEXIST) {
+      return SyscallError("symlink", absl::StrCat("/dev/", name));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace gantry::runtime

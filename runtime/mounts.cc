@@ -1,0 +1,167 @@
+#include "runtime/mounts.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+#include "runtime/cgroup_mount.h"
+#include "runtime/linux/file.h"
+#include "runtime/linux/mount.h"
+#include "runtime/linux/path_in_root.h"
+#include "runtime/mount_options.h"
+
+namespace gantry::runtime {
+namespace {
+
+// What runc lets be mounted inside of /proc: files that lxcfs serves. Anything else there would
+// fool programs that take /proc for the kernel's word.
+constexpr absl::string_view kAllowedInProc[] = {
+    "/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg",
+    "/proc/meminfo", "/proc/net/dev",   "/proc/slabinfo",
+    "/proc/stat",    "/proc/swaps",     "/proc/sys/kernel/ns_last_pid",
+    "/proc/uptime"};
+
+// "/a/b" for "a//b/". Dots are left: they are resolved inside of the root.
+std::string Normalised(absl::string_view path) {
+  std::string result;
+  for (const char c : path) {
+    if (c == '/' && (result.empty() || result.back() == '/')) {
+      if (result.empty()) result.push_back(c);
+      continue;
+    }
+    if (result.empty()) result.push_back('/');
+    result.push_back(c);
+  }
+  while (result.size() > 1 && result.back() == '/') result.pop_back();
+  return result;
+}
+
+Status CheckDestination(const std::string& path, const spec::Mount& mount, bool bind) {
+  if (path.size() < 2) return absl::InvalidArgumentError("it would cover the root");
+  if (path == "/proc") {
+    if (!bind && mount.type == "proc") return absl::OkStatus();
+    return absl::InvalidArgumentError("only proc can be mounted there");
+  }
+  if (!path.starts_with("/proc/")) return absl::OkStatus();
+  for (const absl::string_view allowed : kAllowedInProc) {
+    if (path == allowed) return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError("nothing may be mounted inside of /proc");
+}
+
+// A link in the place of /proc, /sys or /dev would send what the runtime and the container trust to
+// another directory (CVE-2019-19921, CVE-2023-27561, CVE-2026-47766).
+bool MustBeRealDirectory(const std::string& path, const spec::Mount& mount) {
+  return path == "/proc" || path == "/sys" || path == "/dev" || mount.type == "proc" ||
+         mount.type == "sysfs";
+}
+
+StatusOr<UniqueFd> OpenDestination(int root, const std::string& path, NodeKind kind, bool real) {
+  if (!real) return EnsureInRoot(root, path, kind);
+  ASSIGN_OR_RETURN(const NodeName node, EnsureParentInRoot(root, path));
+  if (mkdirat(node.parent.get(), node.name.c_str(), 0755) != 0 && errno != EEXIST) {
+    return SyscallError("mkdir", path);
+  }
+  StatusOr<UniqueFd> fd = OpenAt(node.parent.get(), node.name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  if (ErrnoOf(fd.status()) == ENOTDIR || ErrnoOf(fd.status()) == ELOOP) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", path, "\" in the image is not a directory (a symbolic link is refused)"));
+  }
+  return fd;
+}
+
+Status ApplyAttributes(int tree, const MountPlan& plan, const std::string& name) {
+  struct mount_attr top = {};
+  struct mount_attr all = {};
+  top.attr_set = plan.top.set;
+  top.attr_clr = plan.top.clear;
+  all.attr_set = plan.all.set;
+  all.attr_clr = plan.all.clear;
+  (plan.propagation_recursive ? all : top).propagation = plan.propagation;
+  if (all.attr_set != 0 || all.attr_clr != 0 || all.propagation != 0) {
+    RETURN_IF_ERROR(SetMountAttributes(tree, all, /*recursive=*/true, name));
+  }
+  if (top.attr_set != 0 || top.attr_clr != 0 || top.propagation != 0) {
+    RETURN_IF_ERROR(SetMountAttributes(tree, top, /*recursive=*/false, name));
+  }
+  return absl::OkStatus();
+}
+
+bool FollowsHost(const MountPlan& plan) { return (plan.propagation & (MS_SLAVE | MS_SHARED)) != 0; }
+
+// The source as a mount to be moved in place. A detached copy misses what the host mounts below the
+// source before it is attached: where that matters, the copy is attached from birth, for a moment
+// over the root, which is ours alone.
+StatusOr<UniqueFd> OpenSource(const spec::Mount& mount, const MountPlan& plan,
+                              const std::string& mount_point) {
+  if (mount.source.empty()) return absl::InvalidArgumentError("a bind mount without a source");
+  ASSIGN_OR_RETURN_CONTEXT(UniqueFd tree, CloneTree(AT_FDCWD, mount.source, plan.recursive),
+                           absl::StrCat("source \"", mount.source, "\""));
+  if (!FollowsHost(plan)) return tree;
+  struct stat info;
+  if (fstat(tree.get(), &info) != 0) return SyscallError("stat", mount.source);
+  if (!S_ISDIR(info.st_mode)) return tree;
+  const unsigned long flags = MS_BIND | (plan.recursive ? MS_REC : 0);
+  RETURN_IF_ERROR(Mount(mount.source, mount_point, "", flags));
+  return OpenAt(AT_FDCWD, mount_point, O_PATH | O_DIRECTORY);
+}
+
+StatusOr<NodeKind> KindOf(int tree, const std::string& name) {
+  struct stat info;
+  if (fstat(tree, &info) != 0) return SyscallError("stat", name);
+  return S_ISDIR(info.st_mode) ? NodeKind::kDirectory : NodeKind::kFile;
+}
+
+Status MakeBind(const MountContext& context, const spec::Mount& mount, const MountPlan& plan,
+                const std::string& path) {
+  ASSIGN_OR_RETURN(UniqueFd tree, OpenSource(mount, plan, context.root.mount_point));
+  RETURN_IF_ERROR(ApplyAttributes(tree.get(), plan, mount.source));
+  ASSIGN_OR_RETURN(const NodeKind kind, KindOf(tree.get(), mount.source));
+  ASSIGN_OR_RETURN(const UniqueFd target, OpenDestination(context.root.fd.get(), path, kind,
+                                                          MustBeRealDirectory(path, mount)));
+  return MoveMount(tree.get(), target.get(), absl::StrCat("\"", mount.source, "\""));
+}
+
+Status MakeFileSystem(const MountContext& context, const spec::Mount& mount, const MountPlan& plan,
+                      const std::string& path) {
+  ASSIGN_OR_RETURN(const UniqueFd target,
+                   OpenDestination(context.root.fd.get(), path, NodeKind::kDirectory,
+                                   MustBeRealDirectory(path, mount)));
+  if (mount.type == "cgroup" || mount.type == "cgroup2") {
+    return MountCgroups(target.get(), plan, context.cgroup_namespace);
+  }
+  if (mount.type.empty()) return absl::InvalidArgumentError("it has neither a type nor \"bind\"");
+  const MountAttributes attributes{.set = plan.top.set | plan.all.set, .clear = 0};
+  ASSIGN_OR_RETURN(const UniqueFd tree, NewMount(mount.type, mount.source, plan.data,
+                                                 static_cast<unsigned>(attributes.set)));
+  if (plan.propagation != 0) {
+    MountPlan only_propagation;
+    only_propagation.propagation = plan.propagation;
+    RETURN_IF_ERROR(ApplyAttributes(tree.get(), only_propagation, mount.type));
+  }
+  return MoveMount(tree.get(), target.get(), mount.type);
+}
+
+Status PlanAndMake(const MountContext& context, const spec::Mount& mount) {
+  ASSIGN_OR_RETURN(const MountPlan plan, PlanMount(mount));
+  const std::string path = Normalised(mount.destination);
+  RETURN_IF_ERROR(CheckDestination(path, mount, plan.bind));
+  return plan.bind ? MakeBind(context, mount, plan, path)
+                   : MakeFileSystem(context, mount, plan, path);
+}
+
+}  // namespace
+
+Status MakeMount(const MountContext& context, const spec::Mount& mount) {
+  const Status status = PlanAndMake(context, mount);
+  if (status.ok()) return status;
+  return Annotate(status, absl::StrCat("mount \"", mount.destination, "\""));
+}
+
+}  // namespace gantry::runtime

@@ -1,0 +1,24 @@
+// Makes the mounts of a spec below the container's root, before pivot_root, in the init's own mount
+// namespace.
+#pragma once
+
+#include <string>
+
+#include "runtime/base/status.h"
+#include "runtime/rootfs.h"
+#include "runtime/spec/spec.h"
+
+namespace gantry::runtime {
+
+struct MountContext {
+  const AttachedRoot& root;
+  bool cgroup_namespace = false;  // the caller is in a cgroup namespace of its own
+};
+
+// Destinations are resolved inside of the root, and made when missing: a file for a file, else a
+// directory. /dev, /proc, /sys, and the destination of any proc or sysfs, must be real directories
+// of the image. A source that does not exist is an error: nothing is made on the host. Errors begin
+// with `mount "<destination>"`.
+Status MakeMount(const MountContext& context, const spec::Mount& mount);
+
+}  // namespace gantry::runtime

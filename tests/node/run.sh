@@ -4,7 +4,7 @@
 #   tests/node/run.sh [--mem SIZE] [--disk SIZE] [--timeout SECONDS] COMMAND [ARG…]
 #
 # The node sees this machine's file system read-only, under the same paths, and its own writable
-# /tmp, /run (tmpfs) and /var/lib (ext4 on a disk of its own). Its kernel is the same as Debian 12's,
+# /run (tmpfs), /tmp and /var/lib (ext4 on a disk of its own). Its kernel is the same as Debian 12's,
 # so what runs there has proved its fallbacks. $NODE_EXCHANGE names a folder that both sides see and
 # that is removed afterwards; copy what must stay from there with --keep DIR.
 # Exit status: the command's; 124 when the node was still running at the deadline, 125 when it could

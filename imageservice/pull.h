@@ -3,6 +3,8 @@
 // publishes what they made.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -29,40 +31,45 @@ struct PullProgress {
 struct PullRequest {
   std::string reference;
   Credentials credentials;
-  // Called from the pull's thread, at most 10 times a second; may be empty.
+  // Called from the thread that called Pull, at most 10 times a second; may be empty.
   std::function<void(const PullProgress&)> progress;
-  // Polled at least 10 times a second; true ends the wait with kCancelled (or kDeadlineExceeded,
-  // see deadline).
+  // Polled at least 10 times a second; true ends the wait with kCancelled. May be empty.
   std::function<bool()> cancelled;
 };
 
 struct PullerOptions {
   std::string puller_binary;
   std::string unpacker_binary;
-  std::string registry_config_path;  // containerd's certs.d layout (hosts.toml); empty: none
+  std::string registry_config_path;  // containerd's certs.d layout (hosts.toml), several separated
+                                     // by ':'; empty: none
+  std::chrono::milliseconds stall_timeout{
+      60'000};  // a server that sends nothing for so long is given up
 };
 
+// Any thread.
 class Puller {
  public:
+  // `store` must outlive the puller.
   Puller(ImageStore* store, PullerOptions options);
-  ~Puller();  // ends running pulls
+  ~Puller();  // ends running pulls and waits for their processes
 
   // Returns the image once it is durable and in the store. Callers that ask for the same reference
   // with the same credentials join one pull; it goes on while one of them waits, and ends when the
   // last has gone. kNotFound: no such image; kUnavailable ("RegistryUnavailable: …"): nobody
-  // answers; kUnauthenticated or kPermissionDenied; kInvalidArgument: no reference; kDataLoss: a
-  // digest or size is wrong; kResourceExhausted: disk full.
+  // answers; kUnauthenticated or kPermissionDenied; kInvalidArgument: no reference, or a manifest
+  // that is none; kDataLoss: a digest or size is wrong; kResourceExhausted: disk full, or a layer
+  // over a limit; kFailedPrecondition: hosts.toml is wrong.
   StatusOr<std::shared_ptr<const Image>> Pull(const PullRequest& request);
 
   // Reads a `docker save` or OCI layout archive (file descriptor, sequential); all images in it, in
   // archive order. `name`: the reference to give when the archive has one image without a name; may
-  // be empty.
+  // be empty. kInvalidArgument: no image archive, or `name` is no reference; the rest as Pull.
   StatusOr<std::vector<std::shared_ptr<const Image>>> Import(int archive_fd,
                                                              const std::string& name);
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  std::shared_ptr<State> state_;
 };
 
 }  // namespace gantry::images

@@ -1,0 +1,68 @@
+#include "imageservice/child_process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <optional>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+#include "runtime/linux/file.h"
+#include "runtime/linux/pidfd.h"
+
+namespace gantry::images {
+namespace {
+
+std::vector<std::string> ProxyEnvironment() {
+  static constexpr const char* kNames[] = {"http_proxy", "https_proxy", "all_proxy", "no_proxy",
+                                           "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"};
+  std::vector<std::string> environment;
+  for (const char* name : kNames) {
+    if (const char* value = getenv(name)) environment.push_back(absl::StrCat(name, "=", value));
+  }
+  return environment;
+}
+
+}  // namespace
+
+StatusOr<ChildProcess> ChildProcess::Start(const std::string& binary,
+                                           const std::vector<std::string>& args,
+                                           std::vector<InheritedFd> fds) {
+  ASSIGN_OR_RETURN(const UniqueFd null, OpenAt(AT_FDCWD, "/dev/null", O_RDWR));
+  fds.push_back({null.get(), STDIN_FILENO});
+  fds.push_back({null.get(), STDOUT_FILENO});
+  fds.push_back({STDERR_FILENO, STDERR_FILENO});
+  SpawnRequest request;
+  request.path = binary;
+  request.args = {binary.substr(binary.rfind('/') + 1)};
+  request.args.insert(request.args.end(), args.begin(), args.end());
+  request.env = ProxyEnvironment();
+  request.fds = std::move(fds);
+  request.new_session = true;
+  ASSIGN_OR_RETURN(ClonedProcess process, Spawn(request));
+  return ChildProcess(std::move(process.pidfd));
+}
+
+ChildProcess::~ChildProcess() {
+  if (pidfd_.valid()) End(std::chrono::milliseconds(0));
+}
+
+std::string ChildProcess::End(std::chrono::milliseconds patience) {
+  if (!pidfd_.valid()) return "has ended";
+  struct pollfd exited = {pidfd_.get(), POLLIN, 0};
+  int ready;
+  do {
+    ready = poll(&exited, 1, static_cast<int>(patience.count()));
+  } while (ready < 0 && errno == EINTR);
+  if (ready <= 0) static_cast<void>(SignalPidFd(pidfd_.get(), SIGKILL));
+  const StatusOr<std::optional<ExitStatus>> status = WaitPidFd(pidfd_.get(), /*block=*/true);
+  pidfd_.Reset();
+  if (!status.ok() || !status->has_value()) return "cannot be waited for";
+  return absl::StrCat((*status)->signaled ? "signal " : "exit status ", (*status)->value);
+}
+
+}  // namespace gantry::images

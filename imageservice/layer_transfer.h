@@ -1,0 +1,64 @@
+// One layer on its way into the store: its ring, its gantry-unpacker and its staging directory.
+// Destroying it before it is published kills the process and removes the directory.
+//
+//   gantry-unpacker's descriptors: 3 control socket (SOCK_SEQPACKET), 4 ring memory, 5 ring socket,
+//   6 staging directory. Its one message on 3, then it exits:
+//     {"ok":true,"diff_id":"sha256:…","bytes":N,"entries":N}
+//     {"ok":false,"code":"data_loss|resource_exhausted|invalid_argument|internal","error":"…"}
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "imageservice/blob_ring.h"
+#include "imageservice/child_process.h"
+#include "imageservice/image_store.h"
+#include "imageservice/puller_protocol.h"
+#include "runtime/base/status.h"
+#include "runtime/linux/unique_fd.h"
+
+namespace gantry::images {
+
+class LayerTransfer {
+ public:
+  // kResourceExhausted: no space for the staging directory.
+  static StatusOr<std::unique_ptr<LayerTransfer>> Start(ImageStore* store,
+                                                        const std::string& unpacker_binary);
+  ~LayerTransfer();
+
+  // The puller's ends of the ring; once.
+  UniqueFd TakeRingMemory() { return std::move(ring_.writer_memory); }
+  UniqueFd TakeRingSocket() { return std::move(ring_.writer_socket); }
+
+  // Readable when the unpacker has said how it ended, or has died: then call ReadReply. -1 after
+  // that.
+  int reply_fd() const { return control_.get(); }
+  void ReadReply();
+
+  // What the puller says of the blob.
+  void SetDownloaded(const Status& status);
+
+  // Nothing while both halves are not known. OK: unpacked from a verified blob. An error is the one
+  // that came first in cause: the loser of a broken ring is not blamed while the other may still
+  // speak (`now` bounds the wait).
+  std::optional<Status> Verdict(std::chrono::steady_clock::time_point now) const;
+
+  // After an OK verdict: compares the diffID and hands the tree to the store.
+  Status Publish(ImageStore* store, const FoundLayer& layer);
+
+ private:
+  LayerTransfer() = default;
+
+  std::string staging_;
+  BlobRing ring_;
+  UniqueFd control_;
+  std::optional<ChildProcess> unpacker_;
+  std::optional<Status> downloaded_, unpacked_;
+  std::string diff_id_;
+  uint64_t bytes_ = 0;
+  std::chrono::steady_clock::time_point failed_at_{};
+};
+
+}  // namespace gantry::images

@@ -1,0 +1,267 @@
+#include "imageservice/pull_session.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "runtime/linux/unix_socket.h"
+
+namespace gantry::images {
+namespace {
+
+constexpr size_t kLayersAtOnce = 4;
+constexpr int kPollMs = 1000;  // bounds the wait for a verdict
+constexpr auto kExitPatience = std::chrono::seconds(2);
+
+std::string NextHold() {
+  static std::atomic<uint64_t> counter{0};
+  return absl::StrCat("pull-", counter.fetch_add(1));
+}
+
+int64_t NowNs() {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+}  // namespace
+
+PullSession::PullSession(Services services)
+    : services_(std::move(services)),
+      hold_(NextHold()),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+PullSession::~PullSession() {
+  services_.claims->Forget(wake_.get());
+  for (auto& [digest, layer] : layers_) {
+    layer.transfer.reset();
+    if (layer.claimed) services_.claims->Release(digest);
+  }
+  services_.store->ReleaseLayers(hold_);
+}
+
+StatusOr<std::vector<std::shared_ptr<const Image>>> PullSession::Run(const PullerOrder& task,
+                                                                     std::span<const int> fds) {
+  if (!wake_.valid()) return SyscallError("eventfd");
+  SetStage("resolving");
+  RETURN_IF_ERROR(StartPuller(task, fds));
+  RETURN_IF_ERROR(AwaitImages());
+  SetStage("pulling");
+  RETURN_IF_ERROR(FetchLayers());
+  static_cast<void>(channel_->Send(EncodeOrder(EndOfLayers{}), {}, /*wait=*/false));
+  SetStage("publishing");
+  ASSIGN_OR_RETURN(auto images, Record());
+  puller_->End(kExitPatience);
+  SetStage("done");
+  return images;
+}
+
+Status PullSession::StartPuller(const PullerOrder& task, std::span<const int> fds) {
+  ASSIGN_OR_RETURN(auto ends, SocketPair(SOCK_STREAM));
+  const bool import = std::holds_alternative<ImportTask>(task);
+  ASSIGN_OR_RETURN(ChildProcess puller,
+                   ChildProcess::Start(
+                       services_.options->puller_binary,
+                       import ? std::vector<std::string>{"--import"} : std::vector<std::string>{},
+                       {{ends.second.get(), kPullerSocket}}));
+  puller_.emplace(std::move(puller));
+  channel_.emplace(std::move(ends.first));
+  return channel_->Send(EncodeOrder(task), fds, /*wait=*/false);
+}
+
+Status PullSession::AwaitImages() {
+  while (!images_.has_value()) RETURN_IF_ERROR(Wait());
+  for (const FoundImage& image : *images_) {
+    for (const FoundLayer& found : image.layers) {
+      const auto [entry, added] = layers_.try_emplace(found.digest);
+      if (!added && entry->second.found.diff_id != found.diff_id) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("layer ", found.digest, " is listed with two diffIDs"));
+      }
+      if (!added) continue;
+      entry->second.found = found;
+      entry->second.progress = progress_.layers.size();
+      progress_.layers.push_back({.digest = found.digest, .total = found.size});
+      order_.push_back(found.digest);
+    }
+  }
+  services_.store->HoldLayers(hold_, order_);
+  std::stable_sort(order_.begin(), order_.end(),
+                   [this](const std::string& a, const std::string& b) {
+                     return layers_.at(a).found.size > layers_.at(b).found.size;
+                   });
+  return absl::OkStatus();
+}
+
+Status PullSession::FetchLayers() {
+  for (;;) {
+    RETURN_IF_ERROR(StartLayers());
+    if (AllDone()) return absl::OkStatus();
+    RETURN_IF_ERROR(Wait());
+    RETURN_IF_ERROR(FinishLayers());
+  }
+}
+
+bool PullSession::AllDone() const {
+  return std::all_of(layers_.begin(), layers_.end(),
+                     [](const auto& entry) { return entry.second.done; });
+}
+
+Status PullSession::StartLayers() {
+  size_t running = 0;
+  for (const auto& [digest, layer] : layers_) running += layer.transfer != nullptr ? 1 : 0;
+  for (const std::string& digest : order_) {
+    Layer& layer = layers_.at(digest);
+    if (layer.done || layer.transfer != nullptr) continue;
+    ASSIGN_OR_RETURN(bool here, UseExisting(layer));
+    if (here || running >= kLayersAtOnce) continue;
+    if (!services_.claims->Claim(digest, wake_.get())) continue;
+    layer.claimed = true;
+    // It may have been published between the look and the claim.
+    ASSIGN_OR_RETURN(here, UseExisting(layer));
+    if (here) continue;
+    RETURN_IF_ERROR_CONTEXT(StartTransfer(layer), absl::StrCat("layer ", digest));
+    ++running;
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<bool> PullSession::UseExisting(Layer& layer) {
+  if (!services_.store->HasLayer(layer.found.digest)) return false;
+  ASSIGN_OR_RETURN(const std::string diff_id, services_.store->LayerDiffId(layer.found.digest));
+  if (diff_id != layer.found.diff_id) {
+    return absl::DataLossError(
+        absl::StrCat("layer ", layer.found.digest, ": its content has diffID ", diff_id,
+                     ", the image's configuration says ", layer.found.diff_id));
+  }
+  Complete(layer, /*already_here=*/true);
+  return true;
+}
+
+Status PullSession::StartTransfer(Layer& layer) {
+  ASSIGN_OR_RETURN(layer.transfer,
+                   LayerTransfer::Start(services_.store, services_.options->unpacker_binary));
+  const UniqueFd memory = layer.transfer->TakeRingMemory();
+  const UniqueFd socket = layer.transfer->TakeRingSocket();
+  const int fds[] = {memory.get(), socket.get()};
+  return channel_->Send(EncodeOrder(FetchLayer{layer.found.digest}), fds, /*wait=*/false);
+}
+
+Status PullSession::FinishLayers() {
+  const auto now = std::chrono::steady_clock::now();
+  for (auto& [digest, layer] : layers_) {
+    if (layer.transfer == nullptr) continue;
+    const std::optional<Status> verdict = layer.transfer->Verdict(now);
+    if (!verdict.has_value()) continue;
+    RETURN_IF_ERROR_CONTEXT(*verdict, absl::StrCat("layer ", digest));
+    RETURN_IF_ERROR_CONTEXT(layer.transfer->Publish(services_.store, layer.found),
+                            absl::StrCat("layer ", digest));
+    layer.transfer.reset();
+    Complete(layer, /*already_here=*/false);
+  }
+  return absl::OkStatus();
+}
+
+void PullSession::Complete(Layer& layer, bool already_here) {
+  layer.done = true;
+  if (std::exchange(layer.claimed, false)) services_.claims->Release(layer.found.digest);
+  LayerProgress& progress = progress_.layers[layer.progress];
+  progress.done = progress.total;
+  progress.complete = true;
+  progress.already_here = already_here;
+  services_.on_progress(progress_);
+}
+
+void PullSession::SetStage(const char* stage) {
+  progress_.stage = stage;
+  services_.on_progress(progress_);
+}
+
+// Waits for the next thing to happen and takes it in.
+Status PullSession::Wait() {
+  std::vector<struct pollfd> polls = {
+      {services_.cancel, POLLIN, 0}, {wake_.get(), POLLIN, 0}, {channel_->fd(), POLLIN, 0}};
+  std::vector<LayerTransfer*> transfers;
+  for (auto& [digest, layer] : layers_) {
+    if (layer.transfer == nullptr || layer.transfer->reply_fd() < 0) continue;
+    polls.push_back({layer.transfer->reply_fd(), POLLIN, 0});
+    transfers.push_back(layer.transfer.get());
+  }
+  if (poll(polls.data(), polls.size(), kPollMs) < 0 && errno != EINTR) return SyscallError("poll");
+  if (polls[0].revents != 0) return absl::CancelledError("nobody waits for it any more");
+  eventfd_t wakes;
+  if (polls[1].revents != 0) eventfd_read(wake_.get(), &wakes);
+  for (size_t i = 0; i < transfers.size(); ++i) {
+    if (polls[3 + i].revents != 0) transfers[i]->ReadReply();
+  }
+  return polls[2].revents != 0 ? OnPuller() : absl::OkStatus();
+}
+
+Status PullSession::OnPuller() {
+  for (;;) {
+    StatusOr<std::optional<std::string>> text = channel_->Receive(/*wait=*/false);
+    if (!text.ok()) {
+      return absl::InternalError(absl::StrCat("gantry-puller died: ", puller_->End(kExitPatience)));
+    }
+    if (!text->has_value()) return absl::OkStatus();
+    const StatusOr<PullerReport> report = DecodeReport(**text);
+    if (!report.ok()) {
+      return absl::InternalError(
+          absl::StrCat("gantry-puller's report: ", report.status().message()));
+    }
+    RETURN_IF_ERROR(Take(*report));
+  }
+}
+
+Status PullSession::Take(const PullerReport& report) {
+  if (const auto* found = std::get_if<ImagesFound>(&report)) {
+    if (images_.has_value() || found->images.empty())
+      return absl::InternalError("gantry-puller's report: images");
+    images_ = found->images;
+    return absl::OkStatus();
+  }
+  if (const auto* ended = std::get_if<TaskEnded>(&report)) {
+    if (!ended->status.ok()) return ended->status;
+    return absl::InternalError("gantry-puller ended before its work was done");
+  }
+  const auto* progress = std::get_if<LayerProgressed>(&report);
+  const auto* ended = std::get_if<LayerEnded>(&report);
+  const auto layer = layers_.find(progress != nullptr ? progress->digest : ended->digest);
+  if (layer == layers_.end() || layer->second.transfer == nullptr) return absl::OkStatus();
+  if (ended != nullptr) {
+    layer->second.transfer->SetDownloaded(ended->status);
+    return absl::OkStatus();
+  }
+  progress_.layers[layer->second.progress].done = progress->done;
+  services_.on_progress(progress_);
+  return absl::OkStatus();
+}
+
+StatusOr<std::vector<std::shared_ptr<const Image>>> PullSession::Record() {
+  std::vector<std::shared_ptr<const Image>> images;
+  for (FoundImage& found : *images_) {
+    Image image;
+    image.id = found.id;
+    image.repo_tags = std::move(found.repo_tags);
+    image.repo_digests = std::move(found.repo_digests);
+    image.config = std::move(found.config);
+    image.size = found.config_size;
+    image.pulled_at_ns = NowNs();
+    for (const FoundLayer& layer : found.layers) {
+      image.layers.push_back(layer.digest);
+      image.diff_ids.push_back(layer.diff_id);
+    }
+    ASSIGN_OR_RETURN(std::shared_ptr<const Image> recorded, services_.store->Put(std::move(image)));
+    images.push_back(std::move(recorded));
+  }
+  return images;
+}
+
+}  // namespace gantry::images

@@ -1,0 +1,76 @@
+// One pull or import from start to end: the puller process, its images, and their layers, in one
+// thread. Children and staging directories do not outlive it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "imageservice/child_process.h"
+#include "imageservice/layer_claims.h"
+#include "imageservice/layer_transfer.h"
+#include "imageservice/pull.h"
+#include "imageservice/puller_protocol.h"
+#include "runtime/base/status.h"
+#include "runtime/linux/unique_fd.h"
+
+namespace gantry::images {
+
+class PullSession {
+ public:
+  struct Services {
+    ImageStore* store;
+    LayerClaims* claims;
+    const PullerOptions* options;
+    int cancel;  // eventfd: readable ends the session with kCancelled
+    std::function<void(const PullProgress&)> on_progress;
+  };
+
+  explicit PullSession(Services services);
+  ~PullSession();
+
+  // Runs `task` with the descriptors that belong to it. Once.
+  StatusOr<std::vector<std::shared_ptr<const Image>>> Run(const PullerOrder& task,
+                                                          std::span<const int> fds);
+
+ private:
+  struct Layer {
+    FoundLayer found;
+    size_t progress = 0;  // index in progress_.layers
+    bool claimed = false;
+    bool done = false;
+    std::unique_ptr<LayerTransfer> transfer;
+  };
+
+  Status StartPuller(const PullerOrder& task, std::span<const int> fds);
+  Status AwaitImages();
+  Status FetchLayers();
+  // The layers that are not here and not in somebody else's hands, as many as may run at once.
+  Status StartLayers();
+  StatusOr<bool> UseExisting(Layer& layer);
+  Status StartTransfer(Layer& layer);
+  Status FinishLayers();
+  Status Wait();
+  Status OnPuller();
+  Status Take(const PullerReport& report);
+  bool AllDone() const;
+  void Complete(Layer& layer, bool already_here);
+  void SetStage(const char* stage);
+  StatusOr<std::vector<std::shared_ptr<const Image>>> Record();
+
+  const Services services_;
+  const std::string hold_;  // the name under which the store keeps our layers
+  UniqueFd wake_;           // eventfd: a layer that somebody else had is free
+  std::optional<ChildProcess> puller_;
+  std::optional<PullerChannel> channel_;
+  std::optional<std::vector<FoundImage>> images_;
+  std::map<std::string, Layer> layers_;  // by digest
+  std::vector<std::string> order_;       // digests, biggest first
+  PullProgress progress_;
+};
+
+}  // namespace gantry::images

@@ -1,15 +1,17 @@
 // The images and layers of this node: what is here, under which names, and what may be deleted.
 //
-// On disk, below `root`: layers/<algorithm>-<hex>/ (a layer, complete by its name), images in the tables of gantry.db,
-// staging/ (what is being made; emptied at Open). Threads: every method may be called from any thread; reads are served
-// from memory and never touch the disk.
+// On disk, below `root`: layers/<algorithm>-<hex>/ (a layer, complete by its name), images in the
+// tables of gantry.db, staging/ (what is being made; emptied at Open). Threads: every method may be
+// called from any thread; reads are served from memory and never touch the disk.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
+
 #include "imageservice/image.h"
 #include "runtime/base/status.h"
 
@@ -17,26 +19,33 @@ namespace gantry::images {
 
 class ImageStore {
  public:
-  // Opens or makes the store. A torn record is set aside and logged; an image with a layer missing is not listed.
+  // Opens or makes the store. A torn record is set aside and logged; an image with a layer missing
+  // is not listed.
   static StatusOr<std::unique_ptr<ImageStore>> Open(const std::string& root);
   ~ImageStore();
 
   // Sorted by id.
   std::vector<std::shared_ptr<const Image>> List() const;
 
-  // By image ID ("sha256:…" or its hex, a unique prefix of at least 12 digits too), name with tag, name without (latest),
-  // or name@digest; short names are docker.io's. nullptr when there is none. kInvalidArgument when `reference` is no reference.
+  // By image ID ("sha256:…" or its hex, a unique prefix of at least 12 digits too), name with tag,
+  // name without (latest), or name@digest; short names are docker.io's. nullptr when there is none.
+  // kInvalidArgument when `reference` is no reference.
   StatusOr<std::shared_ptr<const Image>> Find(absl::string_view reference) const;
 
-  // Records an image all of whose layers are in place; merges names with those that the same image already has, and takes
-  // its tags from the images that had them. Returns the merged value once it is durable.
+  // Records an image all of whose layers are in place; merges names with those that the same image
+  // already has, and takes its tags from the images that had them. Returns the merged value once it
+  // is durable. `image.size`: bytes of the configuration; what the layers take on disk is added
+  // here. kFailedPrecondition: a layer is not here (a pull keeps its layers with HoldLayers under
+  // an id of its own until this has returned).
   StatusOr<std::shared_ptr<const Image>> Put(Image image);
 
-  // Removes the image that `reference` names, with all its names. OK when there is none. Layers that no image and no
-  // container uses are deleted in the background.
+  // Removes the image that `reference` names, with all its names. OK when there is none. Layers
+  // that no image and no container uses are deleted in the background.
   Status Remove(absl::string_view reference);
 
-  // Layers that a container uses are kept, whatever happens to the image. Idempotent.
+  // Layers that a container uses are kept, whatever happens to the image. Idempotent; a second call
+  // for the same id replaces the first. Hold first and look the image up again afterwards: what is
+  // still listed then stays.
   void HoldLayers(const std::string& container_id, const std::vector<std::string>& layers);
   void ReleaseLayers(const std::string& container_id);
 
@@ -46,12 +55,22 @@ class ImageStore {
   std::string LayerPath(absl::string_view blob_digest) const;
   // The computed diffID of a layer that is here.
   StatusOr<std::string> LayerDiffId(absl::string_view blob_digest) const;
-  // Moves a finished layer from the staging directory to its name: durable when this returns. Makes it known with its
-  // diffID and size (bytes on disk). OK when it is there already (the staging directory is then deleted).
+  // Moves a finished layer from the staging directory, its tree in fs/, to its name: durable when
+  // this returns. Directories that the unpacker named in the file `opaque` are marked first. Makes
+  // it known with its diffID, size (bytes on disk) and number of inodes; a 0 is measured. OK when
+  // it is there already (the staging directory is then deleted).
   Status PublishLayer(const std::string& staging_directory, const std::string& blob_digest,
-                      const std::string& diff_id, uint64_t size);
+                      const std::string& diff_id, uint64_t size, uint64_t inodes = 0);
   // A fresh empty directory below staging/, on the same file system as layers/.
   StatusOr<std::string> MakeStagingDirectory();
+  // Deletes a staging directory that came to nothing, in the background.
+  Status DropStagingDirectory(const std::string& staging_directory);
+
+  // Deletes layers that no image and no container uses and that are older than `age`: leftovers of
+  // interrupted pulls. Call it after a start, once HoldLayers has been called for every container.
+  void CollectUnused(std::chrono::seconds age);
+  // Waits until all layers that were given up are gone from the disk.
+  void FlushDeletions();
 
   // Bytes and inodes of all layers and records, kept up to date, never walked on call.
   struct Usage {

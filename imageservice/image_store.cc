@@ -1,0 +1,325 @@
+#include "imageservice/image_store.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <set>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
+
+#include "imageservice/image_records.h"
+#include "imageservice/layer_store.h"
+#include "imageservice/reference.h"
+#include "runtime/base/log.h"
+
+namespace gantry::images {
+namespace {
+
+using ImagePtr = std::shared_ptr<const Image>;
+using ImageMap = std::map<std::string, ImagePtr, std::less<>>;
+
+constexpr size_t kMinIdDigits = 12;
+
+// What readers see: built whole, swapped in one step, never changed.
+struct View {
+  ImageMap by_id;
+  std::map<std::string, ImagePtr, std::less<>> by_name;  // tags and digests
+  std::set<std::string, std::less<>> layers;             // used by an image
+};
+
+std::shared_ptr<const View> BuildView(const ImageMap& images) {
+  auto view = std::make_shared<View>();
+  view->by_id = images;
+  for (const auto& [id, image] : images) {
+    for (const std::string& name : image->repo_tags) view->by_name[name] = image;
+    for (const std::string& name : image->repo_digests) view->by_name[name] = image;
+    view->layers.insert(image->layers.begin(), image->layers.end());
+  }
+  return view;
+}
+
+void SortUnique(std::vector<std::string>* names) {
+  std::sort(names->begin(), names->end());
+  names->erase(std::unique(names->begin(), names->end()), names->end());
+}
+
+// Moves the names of `image` out of `other`. nullptr when it had none of them.
+ImagePtr WithoutNamesOf(const Image& image, const ImagePtr& other) {
+  auto taken = [&](const std::string& name) {
+    return std::binary_search(image.repo_tags.begin(), image.repo_tags.end(), name) ||
+           std::binary_search(image.repo_digests.begin(), image.repo_digests.end(), name);
+  };
+  Image rest = *other;
+  const size_t gone =
+      std::erase_if(rest.repo_tags, taken) + std::erase_if(rest.repo_digests, taken);
+  if (gone == 0) return nullptr;
+  return std::make_shared<const Image>(std::move(rest));
+}
+
+bool IsIdPrefix(absl::string_view text) {
+  return text.size() >= kMinIdDigits && text.size() <= 64 &&
+         std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+}  // namespace
+
+struct ImageStore::State {
+  std::string root;
+  std::unique_ptr<LayerStore> layers;
+
+  // One writer at a time: held over the database and the deletion of layers, never asked for by
+  // readers.
+  std::mutex writer;
+  std::unique_ptr<ImageRecords> records;  // used by the writer
+
+  mutable absl::Mutex mutex;
+  std::shared_ptr<const View> view ABSL_GUARDED_BY(mutex);
+  std::map<std::string, std::vector<std::string>> holds ABSL_GUARDED_BY(mutex);
+
+  std::shared_ptr<const View> Now() const {
+    absl::MutexLock lock(&mutex);
+    return view;
+  }
+  void Show(const ImageMap& images) {
+    std::shared_ptr<const View> next = BuildView(images);
+    absl::MutexLock lock(&mutex);
+    view = std::move(next);
+  }
+  bool IsUsed(absl::string_view digest) const {
+    absl::MutexLock lock(&mutex);
+    if (view->layers.find(digest) != view->layers.end()) return true;
+    return std::any_of(holds.begin(), holds.end(), [&](const auto& hold) {
+      return std::find(hold.second.begin(), hold.second.end(), digest) != hold.second.end();
+    });
+  }
+  bool HasLayers(const Image& image) const {
+    return std::all_of(image.layers.begin(), image.layers.end(),
+                       [this](const std::string& layer) { return layers->Has(layer); });
+  }
+  Status LoadImages();
+  Status Complete(Image* image) const;
+  void DeleteUnused(const std::vector<std::string>& digests);
+};
+
+ImageStore::ImageStore(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ImageStore::~ImageStore() = default;
+
+StatusOr<std::unique_ptr<ImageStore>> ImageStore::Open(const std::string& root) {
+  if (mkdir(root.c_str(), 0711) != 0 && errno != EEXIST) return SyscallError("mkdir", root);
+  auto state = std::make_unique<State>();
+  state->root = root;
+  ASSIGN_OR_RETURN_CONTEXT(state->layers, LayerStore::Open(root), "open the layer store");
+  ASSIGN_OR_RETURN_CONTEXT(state->records, ImageRecords::Open(root + "/gantry.db"),
+                           "open the image store");
+  RETURN_IF_ERROR_CONTEXT(state->LoadImages(), "open the image store");
+  return std::unique_ptr<ImageStore>(new ImageStore(std::move(state)));
+}
+
+Status ImageStore::State::LoadImages() {
+  ASSIGN_OR_RETURN(std::vector<Image> loaded, records->Load());
+  // Newest last, so that it wins a name that an older record (hidden for a while, see below) still
+  // has.
+  std::stable_sort(loaded.begin(), loaded.end(),
+                   [](const Image& a, const Image& b) { return a.pulled_at_ns < b.pulled_at_ns; });
+  ImageMap images;
+  for (Image& image : loaded) {
+    if (!HasLayers(image)) {
+      Log(LogLevel::kWarning, "image not listed: a layer is missing", {{"image", image.id}});
+      continue;
+    }
+    for (auto& [id, other] : images) {
+      if (ImagePtr rest = WithoutNamesOf(image, other)) other = rest;
+    }
+    const std::string id = image.id;
+    images[id] = std::make_shared<const Image>(std::move(image));
+  }
+  Show(images);
+  return absl::OkStatus();
+}
+
+std::vector<std::shared_ptr<const Image>> ImageStore::List() const {
+  std::vector<ImagePtr> all;
+  const std::shared_ptr<const View> view = state_->Now();
+  for (const auto& [id, image] : view->by_id) all.push_back(image);
+  return all;
+}
+
+StatusOr<std::shared_ptr<const Image>> ImageStore::Find(absl::string_view reference) const {
+  const std::shared_ptr<const View> view = state_->Now();
+  absl::string_view digits = reference;
+  const bool prefixed = absl::ConsumePrefix(&digits, "sha256:");
+  if (IsIdPrefix(digits)) {
+    const std::string prefix = absl::StrCat("sha256:", digits);
+    auto it = view->by_id.lower_bound(prefix);
+    if (it != view->by_id.end() && absl::StartsWith(it->first, prefix)) {
+      auto next = std::next(it);
+      if (next == view->by_id.end() || !absl::StartsWith(next->first, prefix)) return it->second;
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"", reference, "\" is the beginning of more than one image's ID"));
+    }
+    if (prefixed || digits.size() == 64) return ImagePtr();
+  }
+  ASSIGN_OR_RETURN(Reference parsed, ParseReference(reference));
+  auto it = view->by_name.find(parsed.digest.empty() ? parsed.Tagged() : parsed.Digested());
+  return it == view->by_name.end() ? ImagePtr() : it->second;
+}
+
+Status ImageStore::State::Complete(Image* image) const {
+  RETURN_IF_ERROR(CheckDigest(image->id));
+  SortUnique(&image->repo_tags);
+  SortUnique(&image->repo_digests);
+  if (image->layers.size() != image->diff_ids.size()) {
+    return absl::InvalidArgumentError("layers and diff_ids differ in number");
+  }
+  std::set<std::string> counted;
+  for (size_t i = 0; i < image->layers.size(); ++i) {
+    const std::string& digest = image->layers[i];
+    StatusOr<LayerInfo> info = layers->Info(digest);
+    if (!info.ok()) return absl::FailedPreconditionError(info.status().message());
+    if (info->diff_id != image->diff_ids[i]) {
+      return absl::DataLossError(
+          absl::StrCat("layer ", digest, " is ", info->diff_id, ", not ", image->diff_ids[i]));
+    }
+    if (counted.insert(digest).second) image->size += info->usage.bytes;
+  }
+  image->size = std::max<uint64_t>(image->size, 1);  // CRI: greater than 0
+  return absl::OkStatus();
+}
+
+StatusOr<std::shared_ptr<const Image>> ImageStore::Put(Image image) {
+  State& s = *state_;
+  std::lock_guard<std::mutex> writer(s.writer);
+  RETURN_IF_ERROR_CONTEXT(s.Complete(&image), absl::StrCat("record image ", image.id));
+  ImageMap images = s.Now()->by_id;
+  if (auto have = images.find(image.id); have != images.end()) {
+    const Image& old = *have->second;
+    image.repo_tags.insert(image.repo_tags.end(), old.repo_tags.begin(), old.repo_tags.end());
+    image.repo_digests.insert(image.repo_digests.end(), old.repo_digests.begin(),
+                              old.repo_digests.end());
+    SortUnique(&image.repo_tags);
+    SortUnique(&image.repo_digests);
+    image.pinned = image.pinned || old.pinned;
+  }
+  std::vector<ImagePtr> changed;
+  for (auto& [id, other] : images) {
+    if (id == image.id) continue;
+    if (ImagePtr rest = WithoutNamesOf(image, other)) changed.push_back(other = rest);
+  }
+  std::vector<std::string> before;
+  if (auto have = images.find(image.id); have != images.end()) before = have->second->layers;
+  ImagePtr merged = std::make_shared<const Image>(std::move(image));
+  images[merged->id] = merged;
+  changed.push_back(merged);
+  RETURN_IF_ERROR(s.records->Apply(changed, {}));
+  s.Show(images);
+  s.DeleteUnused(before);  // the same image by other blobs, recompressed: the old ones go
+  return merged;
+}
+
+Status ImageStore::Remove(absl::string_view reference) {
+  State& s = *state_;
+  std::lock_guard<std::mutex> writer(s.writer);
+  ASSIGN_OR_RETURN(ImagePtr image, Find(reference));
+  if (image == nullptr) return absl::OkStatus();
+  ImageMap images = s.Now()->by_id;
+  images.erase(image->id);
+  RETURN_IF_ERROR(s.records->Apply({}, {image->id}));
+  s.Show(images);
+  s.DeleteUnused(image->layers);
+  return absl::OkStatus();
+}
+
+// A layer that cannot be deleted now is an orphan that CollectUnused finds again.
+void ImageStore::State::DeleteUnused(const std::vector<std::string>& digests) {
+  for (const std::string& digest : digests) {
+    Status status = layers->Delete(digest, [&] { return !IsUsed(digest); });
+    if (status.ok()) continue;
+    Log(LogLevel::kWarning, "cannot delete a layer, ignoring",
+        {{"layer", digest}, {"reason", std::string(status.message())}});
+  }
+}
+
+void ImageStore::HoldLayers(const std::string& container_id,
+                            const std::vector<std::string>& layers) {
+  absl::MutexLock lock(&state_->mutex);
+  state_->holds[container_id] = layers;
+}
+
+void ImageStore::ReleaseLayers(const std::string& container_id) {
+  State& s = *state_;
+  std::vector<std::string> layers;
+  {
+    absl::MutexLock lock(&s.mutex);
+    auto it = s.holds.find(container_id);
+    if (it == s.holds.end()) return;
+    layers = std::move(it->second);
+    s.holds.erase(it);
+  }
+  // Nearly always an image still has them; then no writer is waited for.
+  std::erase_if(layers, [&](const std::string& layer) { return s.IsUsed(layer); });
+  if (layers.empty()) return;
+  std::lock_guard<std::mutex> writer(s.writer);
+  s.DeleteUnused(layers);
+}
+
+void ImageStore::CollectUnused(std::chrono::seconds age) {
+  State& s = *state_;
+  const auto now = std::chrono::system_clock::now().time_since_epoch() - age;
+  const int64_t limit = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+  std::vector<std::string> old;
+  for (const LayerInfo& info : s.layers->List()) {
+    if (info.made_at_ns <= limit && !s.IsUsed(info.digest)) old.push_back(info.digest);
+  }
+  std::lock_guard<std::mutex> writer(s.writer);
+  s.DeleteUnused(old);
+}
+
+bool ImageStore::HasLayer(absl::string_view blob_digest) const {
+  return state_->layers->Has(blob_digest);
+}
+
+std::string ImageStore::LayerPath(absl::string_view blob_digest) const {
+  return state_->layers->TreePath(blob_digest);
+}
+
+StatusOr<std::string> ImageStore::LayerDiffId(absl::string_view blob_digest) const {
+  ASSIGN_OR_RETURN(LayerInfo info, state_->layers->Info(blob_digest));
+  return info.diff_id;
+}
+
+Status ImageStore::PublishLayer(const std::string& staging_directory,
+                                const std::string& blob_digest, const std::string& diff_id,
+                                uint64_t size, uint64_t inodes) {
+  LayerInfo info;
+  info.digest = blob_digest;
+  info.diff_id = diff_id;
+  info.usage = {size, inodes};
+  return state_->layers->Publish(staging_directory, std::move(info));
+}
+
+StatusOr<std::string> ImageStore::MakeStagingDirectory() {
+  return state_->layers->MakeStagingDirectory();
+}
+
+Status ImageStore::DropStagingDirectory(const std::string& staging_directory) {
+  return state_->layers->DeleteTree(staging_directory);
+}
+
+void ImageStore::FlushDeletions() { state_->layers->Flush(); }
+
+ImageStore::Usage ImageStore::DiskUsage() const {
+  const TreeUsage usage = state_->layers->Usage();
+  return {usage.bytes, usage.inodes};
+}
+
+const std::string& ImageStore::root() const { return state_->root; }
+
+}  // namespace gantry::images

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace gantry::spec {
 namespace {
@@ -31,9 +32,19 @@ struct BadSpec {
   std::function<void(Spec&)> spoil;
 };
 
-TEST(Validate, RefusesAndNamesTheMember) {
+void ExpectRefused(const std::vector<BadSpec>& cases) {
+  for (const BadSpec& bad : cases) {
+    Spec spec = Good();
+    bad.spoil(spec);
+    const Status status = Validate(spec);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << bad.error;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(bad.error));
+  }
+}
+
+TEST(Validate, RefusesABadProcess) {
   const std::string nul("a\0b", 3);
-  const BadSpec cases[] = {
+  ExpectRefused({
       {"ociVersion: \"x\" is not a version", [](Spec& s) { s.version = "x"; }},
       {"ociVersion: 2.0.0 is not supported", [](Spec& s) { s.version = "2.0.0"; }},
       {"root.path: is empty", [](Spec& s) { s.root.path = ""; }},
@@ -65,6 +76,11 @@ TEST(Validate, RefusesAndNamesTheMember) {
                                                 .ambient = {}};
        }},
       {"process.oomScoreAdj: -1001", [](Spec& s) { s.process->oom_score_adj = -1001; }},
+  });
+}
+
+TEST(Validate, RefusesBadMountsAndNamespaces) {
+  ExpectRefused({
       {"mounts[0].destination: \"proc\" is not an absolute",
        [](Spec& s) { s.mounts[0].destination = "proc"; }},
       {"mounts[0]: a bind mount without a source",
@@ -85,6 +101,11 @@ TEST(Validate, RefusesAndNamesTheMember) {
        [](Spec& s) {
          s.linux_.namespaces.push_back({"ipc", ""});
        }},
+  });
+}
+
+TEST(Validate, RefusesWhatContradictsItself) {
+  ExpectRefused({
       {"linux.uidMappings: given without a user namespace",
        [](Spec& s) {
          s.linux_.uid_mappings = {{0, 1, 1}};
@@ -117,6 +138,11 @@ TEST(Validate, RefusesAndNamesTheMember) {
        [](Spec& s) { s.hooks.poststop = {{.path = "x", .args = {}, .env = {}, .timeout = {}}}; }},
       {"hooks.prestart[0].timeout: must be over 0",
        [](Spec& s) { s.hooks.prestart = {{.path = "/x", .args = {}, .env = {}, .timeout = 0}}; }},
+  });
+}
+
+TEST(Validate, RefusesBadResources) {
+  ExpectRefused({
       {"linux.resources: memory.swap: memory and swap together (1) are below",
        [](Spec& s) {
          s.linux_.resources.emplace().memory =
@@ -137,14 +163,7 @@ TEST(Validate, RefusesAndNamesTheMember) {
        }},
       {"linux.resources: cpu: \"0;1\" is not a list",
        [](Spec& s) { s.linux_.resources.emplace().cpu.emplace().cpus = "0;1"; }},
-  };
-  for (const BadSpec& bad : cases) {
-    Spec spec = Good();
-    bad.spoil(spec);
-    const Status status = Validate(spec);
-    EXPECT_TRUE(absl::IsInvalidArgument(status)) << bad.error;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(bad.error));
-  }
+  });
 }
 
 TEST(SysctlNamespace, KnowsWhatEachNamespaceIsolates) {

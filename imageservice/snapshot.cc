@@ -1,0 +1,186 @@
+#include "imageservice/snapshot.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+
+#include "imageservice/disk_usage.h"
+#include "imageservice/reference.h"
+#include "imageservice/trash.h"
+#include "imageservice/tree_walk.h"
+#include "runtime/linux/file.h"
+
+namespace gantry::images {
+namespace {
+
+constexpr char kTrash[] = ".trash";
+
+Status CheckId(absl::string_view id) {
+  const bool good = !id.empty() && id.size() <= 128 &&
+                    absl::ascii_isalnum(static_cast<unsigned char>(id[0])) &&
+                    std::all_of(id.begin(), id.end(), [](unsigned char c) {
+                      return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.';
+                    });
+  if (good) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", absl::CHexEscape(id.substr(0, 128)), "\" is no container ID"));
+}
+
+// The root of the container's tree is the upper directory: as the image's topmost layer has it.
+Status CopyRootMetadata(const std::string& from, const std::string& to) {
+  struct stat st;
+  if (stat(from.c_str(), &st) != 0) return SyscallError("stat", from);
+  if (chown(to.c_str(), st.st_uid, st.st_gid) != 0) return SyscallError("chown", to);
+  if (chmod(to.c_str(), st.st_mode & 07777) != 0) return SyscallError("chmod", to);
+  const timespec times[2] = {st.st_mtim, st.st_mtim};
+  if (utimensat(AT_FDCWD, to.c_str(), times, 0) != 0) return SyscallError("utimensat", to);
+  return absl::OkStatus();
+}
+
+// overlayfs does not look for the mark on a layer's root: what is below such a layer is left out
+// here.
+bool HidesAllBelow(const std::string& tree) {
+  char value = 0;
+  return lgetxattr(tree.c_str(), "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
+}
+
+std::vector<std::string> Names(const std::string& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end;
+       it.increment(error)) {
+    names.push_back(it->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace
+
+struct Snapshots::State {
+  const ImageStore* store = nullptr;
+  std::string directory;
+  std::unique_ptr<Workshop> workshop;
+  DiskUsageCounter deleting;
+  std::unique_ptr<Trash> trash;
+
+  std::string Folder(const std::string& id) const { return absl::StrCat(directory, "/", id); }
+  std::string InWorkshop(const std::string& path) const {
+    return std::string(absl::StripPrefix(path, absl::StrCat(store->root(), "/")));
+  }
+  StatusOr<std::vector<std::string>> Lower(const std::vector<std::string>& layers) const;
+  Status MakeFolders(const std::string& folder, const std::vector<std::string>& lower) const;
+};
+
+Snapshots::Snapshots(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Snapshots::~Snapshots() = default;
+
+StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(const ImageStore* store,
+                                                     const std::string& directory,
+                                                     const WorkshopOptions& options) {
+  absl::string_view below = directory;
+  if (!absl::ConsumePrefix(&below, absl::StrCat(store->root(), "/")) || below.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", directory, "\" is not below \"", store->root(), "\""));
+  }
+  auto state = std::make_unique<State>();
+  state->store = store;
+  state->directory = directory;
+  const std::string trash = absl::StrCat(directory, "/", kTrash);
+  RETURN_IF_ERROR(MakeDirectories(AT_FDCWD, trash, 0700).status());
+  ASSIGN_OR_RETURN(state->trash, Trash::Open(trash, &state->deleting));
+  for (const std::string& name : Names(trash)) {
+    RETURN_IF_ERROR(state->trash->Throw(absl::StrCat(trash, "/", name), {}));
+  }
+  ASSIGN_OR_RETURN(state->workshop, Workshop::Open(store->root(), options));
+  return std::unique_ptr<Snapshots>(new Snapshots(std::move(state)));
+}
+
+// Paths of the layers' trees, top first. A layer that occurs twice counts where it is on top: below
+// it changes nothing, and overlayfs takes no directory twice.
+StatusOr<std::vector<std::string>> Snapshots::State::Lower(
+    const std::vector<std::string>& layers) const {
+  std::vector<std::string> lower;
+  std::set<std::string> seen;
+  for (auto it = layers.rbegin(); it != layers.rend(); ++it) {
+    RETURN_IF_ERROR(CheckDigest(*it));
+    if (!store->HasLayer(*it)) {
+      return absl::FailedPreconditionError(absl::StrCat("layer ", *it, " is not here"));
+    }
+    if (!seen.insert(*it).second) continue;
+    const std::string tree = store->LayerPath(*it);
+    lower.push_back(tree);
+    if (HidesAllBelow(tree)) break;
+  }
+  return lower;
+}
+
+Status Snapshots::State::MakeFolders(const std::string& folder,
+                                     const std::vector<std::string>& lower) const {
+  const std::string upper = folder + "/upper", work = folder + "/work";
+  if (mkdir(upper.c_str(), 0755) != 0) return SyscallError("mkdir", upper);
+  if (mkdir(work.c_str(), 0700) != 0) return SyscallError("mkdir", work);
+  if (lower.empty())
+    return chmod(upper.c_str(), 0755) == 0 ? absl::OkStatus() : SyscallError("chmod", upper);
+  return CopyRootMetadata(lower[0], upper);
+}
+
+StatusOr<UniqueFd> Snapshots::Create(const std::string& container_id,
+                                     const std::vector<std::string>& layers) {
+  State& s = *state_;
+  RETURN_IF_ERROR(CheckId(container_id));
+  ASSIGN_OR_RETURN(std::vector<std::string> lower, s.Lower(layers));
+  const std::string folder = s.Folder(container_id);
+  if (mkdir(folder.c_str(), 0700) != 0) {
+    if (errno != EEXIST) return SyscallError("mkdir", folder);
+    return absl::AlreadyExistsError(
+        absl::StrCat("container \"", container_id, "\" has a writable layer"));
+  }
+  absl::Cleanup undo = [&] { (void)RemoveTree(AT_FDCWD, folder); };
+  RETURN_IF_ERROR(s.MakeFolders(folder, lower));
+  OverlayPlan plan;
+  for (const std::string& path : lower) plan.lower.push_back(s.InWorkshop(path));
+  plan.upper = s.InWorkshop(folder + "/upper");
+  plan.work = s.InWorkshop(folder + "/work");
+  ASSIGN_OR_RETURN_CONTEXT(UniqueFd mount, s.workshop->MakeOverlay(plan),
+                           absl::StrCat("root file system of container \"", container_id, "\""));
+  std::move(undo).Cancel();
+  return mount;
+}
+
+StatusOr<UniqueFd> Snapshots::View(const std::vector<std::string>& layers) {
+  ASSIGN_OR_RETURN(std::vector<std::string> lower, state_->Lower(layers));
+  OverlayPlan plan;
+  for (const std::string& path : lower) plan.lower.push_back(state_->InWorkshop(path));
+  return state_->workshop->MakeOverlay(plan);
+}
+
+Status Snapshots::Remove(const std::string& container_id) {
+  RETURN_IF_ERROR(CheckId(container_id));
+  return state_->trash->Throw(state_->Folder(container_id), {});
+}
+
+std::string Snapshots::UpperDirectory(const std::string& container_id) const {
+  return state_->Folder(container_id) + "/upper";
+}
+
+std::vector<std::string> Snapshots::List() const {
+  std::vector<std::string> ids = Names(state_->directory);
+  std::erase_if(ids, [](const std::string& name) { return name[0] == '.'; });
+  return ids;
+}
+
+}  // namespace gantry::images

@@ -1,0 +1,228 @@
+#include "imageservice/workshop.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <deque>
+#include <functional>
+#include <future>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+
+#include "imageservice/tree_walk.h"
+#include "runtime/linux/file.h"
+#include "runtime/linux/mount.h"
+#include "runtime/linux/namespace.h"
+
+namespace gantry::images {
+namespace {
+
+// Below the root: empty directories to stack under images that have too few layers, and a scratch
+// folder per thread.
+constexpr char kFolder[] = "workshop", kEmpty[] = "workshop/empty", kEmptier[] = "workshop/emptier";
+
+constexpr unsigned kViewAttributes =
+    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+constexpr unsigned long kViewFlags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+
+bool IsView(const OverlayPlan& plan) { return plan.upper.empty(); }
+
+// overlayfs wants one layer below an upper one, and two without.
+std::vector<std::string> Lower(const OverlayPlan& plan) {
+  std::vector<std::string> lower = plan.lower;
+  if (lower.empty() || (lower.size() == 1 && IsView(plan))) lower.push_back(kEmpty);
+  if (lower.size() == 1 && IsView(plan)) lower.push_back(kEmptier);
+  return lower;
+}
+
+// What images cannot ask for is off, whatever the kernel's defaults: no index, no metadata-only
+// copies.
+std::vector<MountOption> FixedOptions() { return {{"index", "off"}, {"metacopy", "off"}}; }
+
+StatusOr<UniqueFd> MakeByLayer(const OverlayPlan& plan) {
+  std::vector<MountOption> options;
+  for (const std::string& path : Lower(plan)) options.emplace_back("lowerdir+", path);
+  if (!IsView(plan)) {
+    options.emplace_back("upperdir", plan.upper);
+    options.emplace_back("workdir", plan.work);
+    options.emplace_back("volatile", "");
+  }
+  for (MountOption& option : FixedOptions()) options.push_back(std::move(option));
+  return NewMount("overlay", "overlay", options, IsView(plan) ? kViewAttributes : 0);
+}
+
+}  // namespace
+
+struct Workshop::State {
+  using Job = std::packaged_task<StatusOr<UniqueFd>(const std::string& scratch)>;
+
+  std::string root;
+  bool mount2 = false;  // written before the second thread starts
+  UniqueFd mount_namespace;
+  std::vector<std::thread> threads;
+
+  absl::Mutex mutex;
+  std::deque<Job> jobs ABSL_GUARDED_BY(mutex);
+  bool stop ABSL_GUARDED_BY(mutex) = false;
+
+  Status EnterNew();
+  Status EnterExisting() const;
+  void Work(const std::string& scratch);
+  Status StartThread(size_t number);
+  StatusOr<UniqueFd> Do(std::function<StatusOr<UniqueFd>(const std::string&)> work);
+};
+
+namespace {
+
+// With mount(2): the options must fit a page, however many layers there are. So each directory gets
+// a short name, a link in the thread's scratch folder, and the mount is made there, copied detached
+// and taken off again.
+StatusOr<UniqueFd> MakeByMount2(const OverlayPlan& plan, const std::string& scratch) {
+  RETURN_IF_ERROR(RemoveTree(AT_FDCWD, scratch));
+  if (mkdir(scratch.c_str(), 0700) != 0) return SyscallError("mkdir", scratch);
+  ASSIGN_OR_RETURN(UniqueFd home, OpenAt(AT_FDCWD, ".", O_PATH | O_DIRECTORY));
+  if (chdir(scratch.c_str()) != 0) return SyscallError("chdir", scratch);
+  absl::Cleanup clean = [&] {
+    (void)fchdir(home.get());
+    (void)RemoveTree(AT_FDCWD, scratch);
+  };
+  // From <root>/workshop/<scratch>/.
+  auto link = [](const std::string& path, const std::string& name) {
+    return symlink(absl::StrCat("../../", path).c_str(), name.c_str()) == 0
+               ? absl::OkStatus()
+               : SyscallError("symlink", name);
+  };
+  std::string data;
+  const std::vector<std::string> lower = Lower(plan);
+  for (size_t i = 0; i < lower.size(); ++i) {
+    RETURN_IF_ERROR(link(lower[i], absl::StrCat(i)));
+    absl::StrAppend(&data, i == 0 ? "lowerdir=" : ":", i);
+  }
+  for (const auto& [key, value] : FixedOptions()) absl::StrAppend(&data, ",", key, "=", value);
+  if (!IsView(plan)) {
+    RETURN_IF_ERROR(link(plan.upper, "u"));
+    RETURN_IF_ERROR(link(plan.work, "w"));
+    absl::StrAppend(&data, ",upperdir=u,workdir=w,volatile");
+  }
+  if (mkdir("m", 0700) != 0) return SyscallError("mkdir", "m");
+  RETURN_IF_ERROR(Mount("overlay", "m", "overlay", IsView(plan) ? kViewFlags : 0, data));
+  StatusOr<UniqueFd> mount = CloneTree(AT_FDCWD, "m", /*recursive=*/false);
+  RETURN_IF_ERROR(Unmount("m", MNT_DETACH));
+  return mount;
+}
+
+}  // namespace
+
+// A new namespace whose root is the store's folder alone.
+Status Workshop::State::EnterNew() {
+  RETURN_IF_ERROR(Unshare(CLONE_NEWNS));
+  // Slave, not private, for as long as the host's mounts are in here: what the host unmounts must
+  // go.
+  RETURN_IF_ERROR(Mount("", "/", "", MS_REC | MS_SLAVE));
+  ASSIGN_OR_RETURN(mount_namespace, OpenAt(AT_FDCWD, "/proc/thread-self/ns/mnt", O_RDONLY));
+  RETURN_IF_ERROR(Mount(root, root, "", MS_BIND | MS_REC));
+  RETURN_IF_ERROR(Mount("", root, "", MS_REC | MS_PRIVATE));
+  if (chdir(root.c_str()) != 0) return SyscallError("chdir", root);
+  if (Status pivoted = PivotRoot(".", "."); !pivoted.ok()) {
+    // The root of an initramfs cannot be pivoted away: stay below it, by the working directory.
+    return ErrnoOf(pivoted) == EINVAL ? absl::OkStatus() : pivoted;
+  }
+  RETURN_IF_ERROR(Unmount(".", MNT_DETACH));
+  if (chdir("/") != 0) return SyscallError("chdir", "/");
+  return absl::OkStatus();
+}
+
+Status Workshop::State::EnterExisting() const {
+  RETURN_IF_ERROR(Unshare(CLONE_FS));  // setns(2) refuses while the working directory is shared
+  RETURN_IF_ERROR(JoinNamespace(mount_namespace.get(), CLONE_NEWNS, "the workshop"));
+  // Without a pivot the namespace's root is the host's.
+  if (access(kFolder, F_OK) == 0) return absl::OkStatus();
+  return chdir(root.c_str()) == 0 ? absl::OkStatus() : SyscallError("chdir", root);
+}
+
+void Workshop::State::Work(const std::string& scratch) {
+  auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return stop || !jobs.empty(); };
+  while (true) {
+    Job job;
+    {
+      absl::MutexLock lock(&mutex);
+      mutex.Await(absl::Condition(&ready));
+      if (jobs.empty()) return;
+      job = std::move(jobs.front());
+      jobs.pop_front();
+    }
+    job(scratch);
+  }
+}
+
+Status Workshop::State::StartThread(size_t number) {
+  std::promise<Status> entered;
+  std::future<Status> result = entered.get_future();
+  threads.emplace_back([this, number, &entered] {
+    prctl(PR_SET_NAME, "gantry:workshop");
+    Status status = number == 0 ? EnterNew() : EnterExisting();
+    const bool ok = status.ok();
+    entered.set_value(std::move(status));
+    if (ok) Work(absl::StrCat(kFolder, "/", number));
+  });
+  return result.get();
+}
+
+StatusOr<UniqueFd> Workshop::State::Do(std::function<StatusOr<UniqueFd>(const std::string&)> work) {
+  Job job(std::move(work));
+  std::future<StatusOr<UniqueFd>> result = job.get_future();
+  {
+    absl::MutexLock lock(&mutex);
+    jobs.push_back(std::move(job));
+  }
+  return result.get();
+}
+
+Workshop::Workshop(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Workshop::~Workshop() {
+  {
+    absl::MutexLock lock(&state_->mutex);
+    state_->stop = true;
+  }
+  for (std::thread& thread : state_->threads) thread.join();
+}
+
+StatusOr<std::unique_ptr<Workshop>> Workshop::Open(const std::string& root,
+                                                   const WorkshopOptions& options) {
+  ASSIGN_OR_RETURN(UniqueFd at, OpenAt(AT_FDCWD, root, O_PATH | O_DIRECTORY));
+  for (const char* folder : {kFolder, kEmpty, kEmptier}) {
+    RETURN_IF_ERROR(MakeDirectories(at.get(), folder, 0755).status());
+  }
+  auto state = std::make_unique<State>();
+  state->root = root;
+  std::unique_ptr<Workshop> workshop(new Workshop(std::move(state)));
+  State& s = *workshop->state_;
+  for (size_t i = 0; i < options.threads; ++i) {
+    RETURN_IF_ERROR_CONTEXT(s.StartThread(i), "enter the workshop namespace");
+    if (i > 0) continue;
+    s.mount2 = options.force_mount2 || !workshop->MakeOverlay({}).ok();
+    if (!s.mount2) continue;
+    RETURN_IF_ERROR_CONTEXT(workshop->MakeOverlay({}).status(), "overlayfs does not work here");
+  }
+  return workshop;
+}
+
+StatusOr<UniqueFd> Workshop::MakeOverlay(const OverlayPlan& plan) {
+  return state_->Do([&](const std::string& scratch) {
+    return state_->mount2 ? MakeByMount2(plan, scratch) : MakeByLayer(plan);
+  });
+}
+
+bool Workshop::uses_mount2() const { return state_->mount2; }
+
+}  // namespace gantry::images

@@ -1,0 +1,47 @@
+// The workshop: threads in a mount namespace of their own, which holds nothing but the image
+// store's folder. Overlays are made there and leave it as detached mounts, so that neither they nor
+// a step on the way shows in the host's mount table, and no mount of the host is kept busy by us.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/base/status.h"
+#include "runtime/linux/unique_fd.h"
+
+namespace gantry::images {
+
+// Paths are relative to the workshop's root and shorter than 256 bytes.
+struct OverlayPlan {
+  std::vector<std::string> lower;  // top first; may be empty; no path twice
+  std::string upper, work;         // both empty: a read-only view
+};
+
+struct WorkshopOptions {
+  size_t threads = 2;
+  // Use mount(2) even where overlayfs takes one layer at a time (lowerdir+, Linux 6.5); for tests.
+  bool force_mount2 = false;
+};
+
+// Any thread may call; the work is done by the workshop's threads, and the caller waits.
+class Workshop {
+ public:
+  // `root`: absolute. Finds out, by trying, how overlays can be made here. Needs CAP_SYS_ADMIN.
+  static StatusOr<std::unique_ptr<Workshop>> Open(const std::string& root,
+                                                  const WorkshopOptions& options);
+  ~Workshop();
+
+  // A detached mount of the overlay. Containers' overlays are `volatile` (never synced, never
+  // mounted again).
+  StatusOr<UniqueFd> MakeOverlay(const OverlayPlan& plan);
+
+  bool uses_mount2() const;
+
+ private:
+  struct State;
+  explicit Workshop(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace gantry::images

@@ -1,0 +1,204 @@
+#include "shim/pump.h"
+
+#include <malloc.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/time/clock.h"
+
+#include "runtime/base/log.h"
+#include "shim/container_log.h"
+#include "shim/event_loop.h"
+#include "shim/pump_messages.h"
+
+namespace gantry::shim {
+namespace {
+
+constexpr size_t kReadSize = 65536;  // a pipe's default capacity
+
+struct Stream {
+  Stream(UniqueFd source, absl::string_view name) : fd(std::move(source)), cutter(name) {}
+  UniqueFd fd;
+  LineCutter cutter;
+  EventLoop::Watch watch;  // after fd: ends first
+};
+
+struct ContainerLog {
+  LogFile file;
+  std::array<std::unique_ptr<Stream>, 2> streams;  // stdout, stderr; none once it has ended
+};
+
+class Pump {
+ public:
+  Pump(EventLoop* loop, UniqueFd control, char* buffer)
+      : loop_(loop), control_(std::move(control)), buffer_(buffer) {}
+  Status Run();
+
+ private:
+  void OnControl();
+  void Handle(ReceivedPumpMessage received);
+  Status Open(const PumpMessage& message, std::vector<UniqueFd> fds);
+  uint64_t Finish(ContainerLog* log);
+  // One read; returns its bytes. 0: nothing there now, or the stream has ended.
+  size_t ReadSome(ContainerLog* log, std::unique_ptr<Stream>* stream, size_t limit);
+  void QuitWhenOrphaned();
+  void ReleaseWhenIdle();
+
+  EventLoop* loop_;
+  UniqueFd control_;
+  EventLoop::Watch control_watch_;
+  char* buffer_;
+  bool used_ = false;  // the buffer, since the last look
+  EventLoop::Timer idle_;
+  bool idle_armed_ = false;
+  bool orphaned_ = false;  // the shim has gone
+  std::map<uint32_t, ContainerLog> logs_;
+};
+
+Status Pump::Run() {
+  ASSIGN_OR_RETURN(control_watch_,
+                   loop_->Add(control_.get(), EPOLLIN, [this](uint32_t) { OnControl(); }));
+  return loop_->Run();
+}
+
+void Pump::OnControl() {
+  auto received = ReceivePumpMessage(control_.get());
+  if (received.ok() && !received->has_value()) return;
+  if (received.ok()) {
+    Handle(std::move(**received));
+    return;
+  }
+  // What the containers still have to say is written all the same.
+  orphaned_ = true;
+  control_watch_.Reset();
+  QuitWhenOrphaned();
+}
+
+void Pump::Handle(ReceivedPumpMessage received) {
+  PumpMessage answer{.verb = received.message.verb, .log = received.message.log, .text = {}};
+  auto it = logs_.find(answer.log);
+  Status status;
+  if (answer.verb == PumpVerb::kOpen) {
+    status = Open(received.message, std::move(received.fds));
+  } else if (it == logs_.end()) {
+    status = absl::InternalError("the pump does not know this log");
+  } else if (answer.verb == PumpVerb::kReopen) {
+    status = it->second.file.is_open() ? it->second.file.Reopen() : absl::OkStatus();
+  } else {
+    answer.dropped_bytes = Finish(&it->second);
+    logs_.erase(it);
+  }
+  answer.text = std::string(status.message());
+  // The shim bounds what is on the way, so the socket has room.
+  if (const Status sent = SendPumpMessage(control_.get(), answer, {}); !sent.ok()) {
+    Log(LogLevel::kError, "pump answer lost", {{"error", std::string(sent.message())}});
+  }
+}
+
+Status Pump::Open(const PumpMessage& message, std::vector<UniqueFd> fds) {
+  ContainerLog& log = logs_[message.log];
+  Status status;
+  if (!message.text.empty()) status = log.file.Open(message.text);
+  for (size_t i = 0; i < fds.size() && i < 2 && status.ok(); ++i) {
+    std::unique_ptr<Stream>& stream = log.streams[i];
+    stream = std::make_unique<Stream>(std::move(fds[i]), i == 0 ? "stdout" : "stderr");
+    auto watch = loop_->Add(stream->fd.get(), EPOLLIN, [this, &log, &stream](uint32_t) {
+      ReadSome(&log, &stream, kReadSize);
+      if (stream == nullptr) QuitWhenOrphaned();
+    });
+    status = watch.status();
+    if (watch.ok()) stream->watch = *std::move(watch);
+  }
+  if (!status.ok()) logs_.erase(message.log);
+  return status;
+}
+
+size_t Pump::ReadSome(ContainerLog* log, std::unique_ptr<Stream>* stream, size_t limit) {
+  const ssize_t size = read((*stream)->fd.get(), buffer_, std::min(limit, kReadSize));
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+  used_ = true;
+  ReleaseWhenIdle();
+  const int64_t now = absl::GetCurrentTimeNanos();
+  if (size > 0) {
+    const absl::string_view data(buffer_, static_cast<size_t>(size));
+    if (log->file.is_open()) (*stream)->cutter.Write(data, now, &log->file);
+    return data.size();
+  }
+  // End of file; EIO is how a terminal says it.
+  if (log->file.is_open()) (*stream)->cutter.Finish(now, &log->file);
+  stream->reset();
+  return 0;
+}
+
+uint64_t Pump::Finish(ContainerLog* log) {
+  for (std::unique_ptr<Stream>& stream : log->streams) {
+    if (stream == nullptr) continue;
+    // What is there now, and little more: a process that has got away may hold the pipe open and
+    // write for ever.
+    int available = 0;
+    ioctl(stream->fd.get(), FIONREAD, &available);
+    size_t left = static_cast<size_t>(std::max(available, 0)) + kReadSize;
+    while (left > 0 && stream != nullptr) {
+      const size_t size = ReadSome(log, &stream, left);
+      if (size == 0) break;
+      left -= size;
+    }
+    if (stream != nullptr && log->file.is_open()) {
+      stream->cutter.Finish(absl::GetCurrentTimeNanos(), &log->file);
+    }
+  }
+  return log->file.dropped_bytes();
+}
+
+void Pump::QuitWhenOrphaned() {
+  if (!orphaned_) return;
+  for (const auto& [id, log] : logs_) {
+    if (log.streams[0] != nullptr || log.streams[1] != nullptr) return;
+  }
+  loop_->Quit();
+}
+
+// A flood touches all pages of the buffer; a second without output gives them back.
+void Pump::ReleaseWhenIdle() {
+  if (idle_armed_) return;
+  idle_armed_ = true;
+  idle_ = loop_->After(absl::Seconds(1), [this] {
+    idle_armed_ = false;
+    if (std::exchange(used_, false)) {
+      ReleaseWhenIdle();
+      return;
+    }
+    madvise(buffer_, kReadSize, MADV_DONTNEED);
+    malloc_trim(0);
+  });
+}
+
+Status Serve(UniqueFd control) {
+  ASSIGN_OR_RETURN(auto loop, EventLoop::Create());
+  void* buffer =
+      mmap(nullptr, kReadSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (buffer == MAP_FAILED) return SyscallError("mmap");
+  return Pump(loop.get(), std::move(control), static_cast<char*>(buffer)).Run();
+}
+
+}  // namespace
+
+void RunPump(UniqueFd control) {
+  const Status status = Serve(std::move(control));
+  if (!status.ok()) {
+    Log(LogLevel::kError, "pump ends", {{"error", std::string(status.message())}});
+  }
+  _exit(status.ok() ? 0 : 1);
+}
+
+}  // namespace gantry::shim

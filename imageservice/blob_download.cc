@@ -50,12 +50,13 @@ class Download {
   Status Run() {
     const std::string path = absl::StrCat("blobs/", descriptor_.digest);
     EndpointFailures failures;
-    for (const RegistryEndpoint& endpoint : registry_.endpoints()) {
-      if (!endpoint.can_pull) continue;
-      const Status status = From(endpoint, path);
-      if (status.ok() || final_)
-        return status.ok() ? status : Annotate(status, registry_.Shown(endpoint, path));
-      failures.Add(Annotate(status, registry_.Shown(endpoint, path)));
+    for (const RegistryEndpoint* endpoint : registry_.Candidates(/*by_digest=*/true)) {
+      const Status status = From(*endpoint, path);
+      if (status.ok()) return status;
+      const Status named = Annotate(status, registry_.Shown(*endpoint, path));
+      if (final_) return named;
+      registry_.NoteFailure(*endpoint, status);
+      failures.Add(named);
     }
     return failures.Summary();
   }

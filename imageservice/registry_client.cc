@@ -118,7 +118,7 @@ std::optional<std::chrono::milliseconds> RetryPolicy::Next(const Status& failure
                                                            absl::string_view retry_after) {
   if (!absl::IsUnavailable(failure) || ++attempts_ >= kMaxAttempts) return std::nullopt;
   static thread_local std::minstd_rand random{std::random_device{}()};
-  const int backoff = 250 << (2 * (attempts_ - 1));
+  const int backoff = 200 << (attempts_ - 1);
   const std::chrono::milliseconds jittered(
       backoff + static_cast<int>(random() % static_cast<unsigned>(backoff)) / 2);
   if (const auto asked = ReadRetryAfter(retry_after)) {
@@ -134,6 +134,23 @@ RegistryClient::RegistryClient(std::vector<RegistryEndpoint> endpoints, Referenc
       reference_(std::move(reference)),
       auth_(std::move(auth)),
       timeouts_(timeouts) {}
+
+std::vector<const RegistryEndpoint*> RegistryClient::Candidates(bool by_digest) const {
+  std::vector<const RegistryEndpoint*> able, alive;
+  const std::lock_guard lock(mutex_);
+  for (const RegistryEndpoint& endpoint : endpoints_) {
+    if (by_digest ? !endpoint.can_pull : !endpoint.can_resolve) continue;
+    able.push_back(&endpoint);
+    if (!silent_.contains(&endpoint)) alive.push_back(&endpoint);
+  }
+  return alive.empty() ? able : alive;
+}
+
+void RegistryClient::NoteFailure(const RegistryEndpoint& endpoint, const Status& failure) const {
+  if (!absl::IsUnavailable(failure)) return;
+  const std::lock_guard lock(mutex_);
+  silent_.insert(&endpoint);
+}
 
 Url RegistryClient::UrlOf(const RegistryEndpoint& endpoint, absl::string_view path) const {
   Url url = endpoint.base;
@@ -230,11 +247,11 @@ StatusOr<FetchedManifest> RegistryClient::FetchManifest(HttpClient& client,
                                                         uint64_t size) const {
   const std::string path = absl::StrCat("manifests/", target);
   EndpointFailures failures;
-  for (const RegistryEndpoint& endpoint : endpoints_) {
-    if (IsDigest(target) ? !endpoint.can_pull : !endpoint.can_resolve) continue;
-    StatusOr<FetchedManifest> manifest = ManifestFrom(client, endpoint, target, size);
+  for (const RegistryEndpoint* endpoint : Candidates(IsDigest(target))) {
+    StatusOr<FetchedManifest> manifest = ManifestFrom(client, *endpoint, target, size);
     if (manifest.ok()) return manifest;
-    failures.Add(Annotate(manifest.status(), Shown(endpoint, path)));
+    NoteFailure(*endpoint, manifest.status());
+    failures.Add(Annotate(manifest.status(), Shown(*endpoint, path)));
   }
   return failures.Summary();
 }

@@ -6,7 +6,9 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -58,7 +60,10 @@ class RegistryClient {
   // The URL of `path` there, for texts.
   std::string Shown(const RegistryEndpoint& endpoint, absl::string_view path) const;
 
-  const std::vector<RegistryEndpoint>& endpoints() const { return endpoints_; }
+  // The endpoints that may be asked, in order. One that did not answer is left out from then on,
+  // while there are others: a dead mirror costs its time once a pull, not once a blob.
+  std::vector<const RegistryEndpoint*> Candidates(bool by_digest) const;
+  void NoteFailure(const RegistryEndpoint& endpoint, const Status& failure) const;
   const Reference& reference() const { return reference_; }
 
  private:
@@ -72,6 +77,8 @@ class RegistryClient {
   const Reference reference_;
   const std::unique_ptr<RegistryAuth> auth_;
   const HttpTimeouts timeouts_;
+  mutable std::mutex mutex_;
+  mutable std::set<const RegistryEndpoint*> silent_;
 };
 
 // The status that an HTTP answer other than 200 or 206 means: 404 kNotFound, 403 kPermissionDenied,
@@ -93,7 +100,7 @@ class EndpointFailures {
 };
 
 // How long to wait before try number `attempt` (from 1) after `failure`: Retry-After when there is
-// one (at most a minute), else 0.25 s doubling, with jitter. Nothing when it is not worth another
+// one (at most a minute), else 0.2 s doubling, with jitter. Nothing when it is not worth another
 // try.
 class RetryPolicy {
  public:

@@ -1,0 +1,79 @@
+// For tests: an HTTP server on loopback that answers what the test says, mistakes of servers
+// included.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "runtime/base/status.h"
+#include "runtime/linux/unique_fd.h"
+
+namespace gantry::images {
+
+struct TestRequest {
+  std::string method{}, path{}, query{};
+  std::map<std::string, std::string> headers{};  // names in lower case
+  std::string body{};
+};
+
+struct TestResponse {
+  int status = 200;
+  std::vector<std::pair<std::string, std::string>> headers{};
+  std::string body{};
+  // Mistakes: another Content-Length; the connection is cut after so many bytes of the body; or it
+  // stays silent there until the server ends.
+  std::optional<uint64_t> content_length{};
+  std::optional<size_t> cut_after{};
+  std::optional<size_t> stall_after{};
+};
+
+class TestServer {
+ public:
+  using Handler = std::function<TestResponse(const TestRequest&)>;
+
+  // Listens on a free port of 127.0.0.1. `handler` is called from many threads, one call at a time.
+  explicit TestServer(Handler handler);
+  ~TestServer();
+
+  // 127.0.0.1:<port>
+  std::string host() const;
+  std::vector<TestRequest> requests() const;
+  // How many requests had this path.
+  int Count(const std::string& path) const;
+
+ private:
+  void Accept();
+  void Serve(int connection);
+  void Answer(int connection, const TestResponse& response);
+
+  const Handler handler_;
+  uint16_t port_ = 0;
+  UniqueFd listener_;
+  UniqueFd stop_;  // eventfd: readable when the server ends
+  mutable std::mutex mutex_;
+  std::vector<TestRequest> requests_;
+  std::vector<std::thread> connections_;
+  std::thread accepting_;
+};
+
+// One request to 127.0.0.1:port over a connection of its own. kUnavailable when nobody listens
+// there.
+struct TestAnswer {
+  int status = 0;
+  std::map<std::string, std::string> headers;  // names in lower case
+  std::string body;
+};
+StatusOr<TestAnswer> TestExchange(uint16_t port, const TestRequest& request);
+
+// A port of 127.0.0.1 on which nobody listened a moment ago.
+uint16_t FreePort();
+
+}  // namespace gantry::images

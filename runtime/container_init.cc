@@ -153,7 +153,7 @@ Status ContainerInit::AttachRoot() {
 }
 
 Status ContainerInit::MakeMounts() {
-  const MountContext context{.root = root_, .cgroup_namespace = IsNew("cgroup")};
+  const MountContext context{.root = root_, .cgroup_namespace = IsNew("cgroup"), .bin = bin_};
   for (const spec::Mount& mount : spec_.mounts) RETURN_IF_ERROR(MakeMount(context, mount));
   return absl::OkStatus();
 }
@@ -164,18 +164,19 @@ Status ContainerInit::MakeDevices() {
 }
 
 Status ContainerInit::MakeWorkingDirectory() {
+  if (spec_.process->cwd == "/") return absl::OkStatus();
   return Annotate(EnsureInRoot(root_.fd.get(), spec_.process->cwd, NodeKind::kDirectory).status(),
                   absl::StrCat("working directory \"", spec_.process->cwd, "\""));
 }
 
 Status ContainerInit::Isolate() {
-  RETURN_IF_ERROR(MakePathsReadOnly(spec_.linux_.readonly_paths, root_.fd.get()));
-  RETURN_IF_ERROR(MaskPaths(spec_.linux_.masked_paths, root_.fd.get()));
+  RETURN_IF_ERROR(MakePathsReadOnly(spec_.linux_.readonly_paths, root_.fd.get(), bin_));
+  RETURN_IF_ERROR(MaskPaths(spec_.linux_.masked_paths, root_.fd.get(), bin_));
   return absl::OkStatus();
 }
 
 Status ContainerInit::EnterRoot() {
-  RETURN_IF_ERROR(PivotInto(root_.fd.get()));
+  RETURN_IF_ERROR(PivotInto(root_.fd.get(), root_.shared));
   return SealRoot(spec_, root_.fd.get());
 }
 

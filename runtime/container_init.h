@@ -6,6 +6,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/create.h"
+#include "runtime/linux/descriptor_bin.h"
 #include "runtime/linux/unique_fd.h"
 #include "runtime/process_launch.h"
 #include "runtime/rootfs.h"
@@ -48,6 +49,7 @@ class ContainerInit {
   UniqueFd handshake_;
   ProcessLaunch launch_;
   AttachedRoot root_;
+  DescriptorBin bin_;
 };
 
 }  // namespace gantry::runtime

@@ -38,6 +38,11 @@ constexpr std::pair<const char*, const char*> kLinks[] = {
 
 constexpr mode_t kDefaultMode = 0666;
 
+struct Place {
+  int parent;
+  const std::string& name;
+};
+
 StatusOr<mode_t> TypeBits(const std::string& type) {
   if (type == "c" || type == "u") return static_cast<mode_t>(S_IFCHR);
   if (type == "b") return static_cast<mode_t>(S_IFBLK);
@@ -45,17 +50,17 @@ StatusOr<mode_t> TypeBits(const std::string& type) {
   return absl::InvalidArgumentError(absl::StrCat("unknown device type \"", type, "\""));
 }
 
-Status BindNode(const NodeName& place, const spec::Device& device) {
-  ASSIGN_OR_RETURN(const UniqueFd file, OpenAt(place.parent.get(), place.name,
+Status BindNode(const Place& place, const spec::Device& device) {
+  ASSIGN_OR_RETURN(const UniqueFd file, OpenAt(place.parent, place.name,
                                                O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, 0644));
   ASSIGN_OR_RETURN(const UniqueFd node, CloneTree(AT_FDCWD, device.path, /*recursive=*/false));
   return MoveMount(node.get(), file.get(), device.path);
 }
 
 // Something is at the path already: fine if it is that very device.
-Status CheckNode(const NodeName& place, const spec::Device& device, mode_t type) {
+Status CheckNode(const Place& place, const spec::Device& device, mode_t type) {
   struct stat info;
-  if (fstatat(place.parent.get(), place.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
+  if (fstatat(place.parent, place.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
     return SyscallError("stat", device.path);
   }
   const dev_t number =
@@ -66,12 +71,12 @@ Status CheckNode(const NodeName& place, const spec::Device& device, mode_t type)
   return SyscallError("mknod", device.path, EEXIST);
 }
 
-Status MakeNode(const NodeName& place, const spec::Device& device) {
+Status MakeNode(const Place& place, const spec::Device& device) {
   ASSIGN_OR_RETURN(const mode_t type, TypeBits(device.type));
   const mode_t mode = device.file_mode.value_or(kDefaultMode) & 07777;
   const dev_t number =
       makedev(static_cast<unsigned>(device.major), static_cast<unsigned>(device.minor));
-  if (mknodat(place.parent.get(), place.name.c_str(), type | mode, number) != 0) {
+  if (mknodat(place.parent, place.name.c_str(), type | mode, number) != 0) {
     if (errno == EPERM) return BindNode(place, device);
     if (errno == EEXIST) return CheckNode(place, device, type);
     return SyscallError("mknod", device.path);
@@ -79,7 +84,7 @@ Status MakeNode(const NodeName& place, const spec::Device& device) {
   const uid_t uid = device.uid.value_or(0);
   const gid_t gid = device.gid.value_or(0);
   if (uid == 0 && gid == 0) return absl::OkStatus();
-  if (fchownat(place.parent.get(), place.name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0) {
+  if (fchownat(place.parent, place.name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0) {
     return SyscallError("chown", device.path);
   }
   return absl::OkStatus();
@@ -96,13 +101,10 @@ std::optional<std::string> NameInDev(absl::string_view path) {
   return std::string(name);
 }
 
-StatusOr<NodeName> PlaceOf(const std::string& path, int root_fd, int dev_fd) {
-  if (auto name = NameInDev(path)) {
-    const int copy = fcntl(dev_fd, F_DUPFD_CLOEXEC, 3);
-    if (copy < 0) return SyscallError("duplicate descriptor", path);
-    return NodeName{UniqueFd(copy), *std::move(name)};
-  }
-  return EnsureParentInRoot(root_fd, path);
+Status MakeDevice(const spec::Device& device, int root_fd, int dev_fd) {
+  if (auto name = NameInDev(device.path)) return MakeNode({dev_fd, *name}, device);
+  ASSIGN_OR_RETURN(const NodeName node, EnsureParentInRoot(root_fd, device.path));
+  return MakeNode({node.parent.get(), node.name}, device);
 }
 
 }  // namespace
@@ -140,8 +142,8 @@ Status SetUpDevices(const spec::Spec& spec, int root_fd) {
   ASSIGN_OR_RETURN_CONTEXT(const UniqueFd dev,
                            OpenInRoot(root_fd, "dev", O_PATH | O_DIRECTORY | O_NOFOLLOW), "/dev");
   for (const spec::Device& device : DevicesOf(spec)) {
-    ASSIGN_OR_RETURN(const NodeName place, PlaceOf(device.path, root_fd, dev.get()));
-    RETURN_IF_ERROR_CONTEXT(MakeNode(place, device), absl::StrCat("device \"", device.path, "\""));
+    const Status made = MakeDevice(device, root_fd, dev.get());
+    if (!made.ok()) return Annotate(made, absl::StrCat("device \"", device.path, "\""));
   }
   for (const auto& [name, target] : kLinks) {
     if (symlinkat(target, dev.get(), name) != 0 && errno != EEXIST) {

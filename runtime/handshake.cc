@@ -18,9 +18,10 @@ constexpr size_t kMaxPacket = 4096;
 
 // Both ends are the same program: the packet is these bytes as they lie in memory, then the text.
 struct Packet {
-  HandshakeKind kind;
-  int32_t number;  // kProcess: pid; kError: status code
-  int32_t error;   // kError: errno
+  HandshakeKind kind = HandshakeKind::kClosed;
+  char unused[3] = {};  // spelled out: padding would carry whatever the stack held
+  int32_t number = 0;   // kProcess: pid; kError: status code
+  int32_t error = 0;    // kError: errno
 };
 
 Status Send(int socket, const Packet& packet, absl::string_view text, std::span<const int> fds) {
@@ -38,18 +39,23 @@ Status ErrorFrom(const Packet& packet, absl::string_view text) {
 }  // namespace
 
 Status SendHandshake(int socket, HandshakeKind kind, std::span<const int> fds) {
-  return Send(socket, Packet{.kind = kind, .number = 0, .error = 0}, "", fds);
+  Packet packet;
+  packet.kind = kind;
+  return Send(socket, packet, "", fds);
 }
 
 Status SendProcess(int socket, pid_t pid, int pidfd) {
-  const Packet packet{.kind = HandshakeKind::kProcess, .number = pid, .error = 0};
+  Packet packet;
+  packet.kind = HandshakeKind::kProcess;
+  packet.number = pid;
   return Send(socket, packet, "", std::span<const int>(&pidfd, 1));
 }
 
 void SendError(int socket, const Status& error) {
-  const Packet packet{.kind = HandshakeKind::kError,
-                      .number = static_cast<int32_t>(error.code()),
-                      .error = ErrnoOf(error)};
+  Packet packet;
+  packet.kind = HandshakeKind::kError;
+  packet.number = static_cast<int32_t>(error.code());
+  packet.error = ErrnoOf(error);
   (void)Send(socket, packet, error.message(), {});
 }
 

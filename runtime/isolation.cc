@@ -30,18 +30,22 @@ class Cover {
  public:
   explicit Cover(bool directory) : directory_(directory) {}
 
-  Status Put(int target, const std::string& path) {
+  Status Put(int target, const std::string& path, DescriptorBin& bin) {
     ASSIGN_OR_RETURN(UniqueFd tree,
                      first_.valid() ? CloneTree(first_.get(), "", false) : MakeFirst());
     RETURN_IF_ERROR(MoveMount(tree.get(), target, path));
-    if (!first_.valid()) first_ = std::move(tree);
+    if (first_.valid()) {
+      bin.Add(std::move(tree));
+    } else {
+      first_ = std::move(tree);
+    }
     return absl::OkStatus();
   }
 
  private:
   StatusOr<UniqueFd> MakeFirst() const {
     if (directory_) {
-      return NewMount("tmpfs", "tmpfs", {{"size", "0"}, {"mode", "755"}},
+      return NewMount("tmpfs", "tmpfs", {},
                       MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     }
     // The host's own node, and really it: the container's /dev may be a volume that others write
@@ -71,7 +75,7 @@ StatusOr<std::optional<UniqueFd>> OpenIfThere(int root_fd, const std::string& pa
 
 }  // namespace
 
-Status MaskPaths(const std::vector<std::string>& paths, int root_fd) {
+Status MaskPaths(const std::vector<std::string>& paths, int root_fd, DescriptorBin& bin) {
   Cover empty_directory(/*directory=*/true);
   Cover null_device(/*directory=*/false);
   for (const std::string& path : paths) {
@@ -80,19 +84,22 @@ Status MaskPaths(const std::vector<std::string>& paths, int root_fd) {
     struct stat info;
     if (fstat(target->get(), &info) != 0) return SyscallError("stat", path);
     Cover& cover = S_ISDIR(info.st_mode) ? empty_directory : null_device;
-    RETURN_IF_ERROR_CONTEXT(cover.Put(target->get(), path), "mask");
+    RETURN_IF_ERROR_CONTEXT(cover.Put(target->get(), path, bin), "mask");
+    bin.Add(*std::move(target));
   }
   return absl::OkStatus();
 }
 
-Status MakePathsReadOnly(const std::vector<std::string>& paths, int root_fd) {
+Status MakePathsReadOnly(const std::vector<std::string>& paths, int root_fd, DescriptorBin& bin) {
   for (const std::string& path : paths) {
     ASSIGN_OR_RETURN_CONTEXT(auto target, OpenIfThere(root_fd, path), "make read-only");
     if (!target.has_value()) continue;
-    ASSIGN_OR_RETURN_CONTEXT(const UniqueFd tree, CloneTree(target->get(), "", /*recursive=*/true),
+    ASSIGN_OR_RETURN_CONTEXT(UniqueFd tree, CloneTree(target->get(), "", /*recursive=*/true),
                              absl::StrCat("make read-only ", path));
     RETURN_IF_ERROR(MakeReadOnly(tree.get(), path, /*recursive=*/true));
     RETURN_IF_ERROR_CONTEXT(MoveMount(tree.get(), target->get(), path), "make read-only");
+    bin.Add(std::move(tree));
+    bin.Add(*std::move(target));
   }
   return absl::OkStatus();
 }

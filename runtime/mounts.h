@@ -5,6 +5,7 @@
 #include <string>
 
 #include "runtime/base/status.h"
+#include "runtime/linux/descriptor_bin.h"
 #include "runtime/rootfs.h"
 #include "runtime/spec/spec.h"
 
@@ -13,6 +14,7 @@ namespace gantry::runtime {
 struct MountContext {
   const AttachedRoot& root;
   bool cgroup_namespace = false;  // the caller is in a cgroup namespace of its own
+  DescriptorBin& bin;             // takes descriptors that are done with
 };
 
 // Destinations are resolved inside of the root, and made when missing: a file for a file, else a

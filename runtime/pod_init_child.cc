@@ -77,7 +77,7 @@ Status PodInitChild::EnterEmptyRoot() {
   // with the old root.
   ASSIGN_OR_RETURN(const UniqueFd place, OpenAt(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY));
   RETURN_IF_ERROR(MoveMount(empty.get(), place.get(), "empty root"));
-  return PivotInto(empty.get());
+  return PivotInto(empty.get(), /*shared=*/false);
 }
 
 Status PodInitChild::GiveUpPrivileges() {

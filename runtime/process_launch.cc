@@ -65,12 +65,12 @@ Status EnterDirectory(const std::string& path, int root_fd) {
   return absl::OkStatus();
 }
 
-// Ignored signals stay ignored over execve, and blocked ones blocked. Handlers go by themselves.
-Status ResetSignals() {
+// Ignored signals stay ignored over execve, and blocked ones blocked; handlers went with the clone.
+Status ResetSignals(uint64_t ignored) {
   struct sigaction usual = {};
   usual.sa_handler = SIG_DFL;
-  for (int signal = 1; signal < SIGSYS + 1; ++signal) {
-    if (signal != SIGKILL && signal != SIGSTOP) sigaction(signal, &usual, nullptr);
+  for (int signal = 1; signal <= SIGSYS; ++signal) {
+    if ((ignored >> (signal - 1) & 1) != 0) sigaction(signal, &usual, nullptr);
   }
   sigset_t none;
   sigemptyset(&none);
@@ -81,6 +81,7 @@ Status ResetSignals() {
 }  // namespace
 
 Status ProcessLaunch::Protect() {
+  ASSIGN_OR_RETURN(ignored_signals_, IgnoredSignals());
   RETURN_IF_ERROR(SetOomScore(request_.process.oom_score_adj));
   RETURN_IF_ERROR(SetLabels(request_.process));
   // Until execve we are a copy of the caller, with what it holds open: not for a container's eyes
@@ -123,7 +124,7 @@ Status ProcessLaunch::EnterIdentity(int root_fd) {
 }
 
 Status ProcessLaunch::Execute() {
-  RETURN_IF_ERROR(ResetSignals());
+  RETURN_IF_ERROR(ResetSignals(ignored_signals_));
   // The later the better: with no_new_privs nothing but execve has to pass the filter.
   if (request_.process.no_new_privileges) {
     RETURN_IF_ERROR(InstallSeccompFilter(request_.seccomp_bpf));

@@ -3,8 +3,11 @@
 // anything: on an error the child exits.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 
@@ -46,6 +49,7 @@ class ProcessLaunch {
   LaunchRequest request_;
   std::optional<Terminal> terminal_;
   std::vector<std::string> environment_;
+  uint64_t ignored_signals_ = 0;
 };
 
 }  // namespace gantry::runtime

@@ -48,7 +48,8 @@ StatusOr<AttachedRoot> AttachRoot(const spec::Spec& spec, int rootfs_fd,
   RETURN_IF_ERROR(Mount("", "/", "", propagation));
   AttachedRoot root;
   root.mount_point = mount_point.empty() ? spec.root.path : mount_point;
-  if ((propagation & MS_SHARED) != 0) RETURN_IF_ERROR(MakeParentPrivate(root.mount_point));
+  root.shared = (propagation & MS_SHARED) != 0;
+  if (root.shared) RETURN_IF_ERROR(MakeParentPrivate(root.mount_point));
   if (rootfs_fd >= 0) {
     const int copy = fcntl(rootfs_fd, F_DUPFD_CLOEXEC, 3);
     if (copy < 0) return SyscallError("duplicate descriptor", "rootfs");
@@ -75,15 +76,20 @@ StatusOr<AttachedRoot> AttachRoot(const spec::Spec& spec, int rootfs_fd,
   return root;
 }
 
-Status PivotInto(int root_fd) {
-  ASSIGN_OR_RETURN(const UniqueFd old_root, OpenAt(AT_FDCWD, "/", O_PATH | O_DIRECTORY));
+Status PivotInto(int root_fd, bool shared) {
+  UniqueFd old_root;
+  if (shared) {
+    ASSIGN_OR_RETURN(old_root, OpenAt(AT_FDCWD, "/", O_PATH | O_DIRECTORY));
+  }
   if (fchdir(root_fd) != 0) return SyscallError("fchdir", "rootfs");
   // "." for both: the old root ends up on top of the new one, and needs no directory in the image.
   RETURN_IF_ERROR_CONTEXT(PivotRoot(".", "."), "enter the rootfs");
-  // Where the host's mounts are shared, unmounting them here would unmount them there.
-  const struct mount_attr slave = {
-      .attr_set = 0, .attr_clr = 0, .propagation = MS_SLAVE, .userns_fd = 0};
-  RETURN_IF_ERROR(SetMountAttributes(old_root.get(), slave, /*recursive=*/true, "old root"));
+  // Unmounting shared mounts here would unmount them on the host.
+  if (shared) {
+    struct mount_attr slave = {};
+    slave.propagation = MS_SLAVE;
+    RETURN_IF_ERROR(SetMountAttributes(old_root.get(), slave, /*recursive=*/true, "old root"));
+  }
   RETURN_IF_ERROR(Unmount(".", MNT_DETACH));
   if (chdir("/") != 0) return SyscallError("chdir", "/");
   return absl::OkStatus();

@@ -11,9 +11,9 @@
 namespace gantry::runtime {
 
 struct AttachedRoot {
-  UniqueFd fd;  // O_PATH, the container's root directory
-  std::string
-      mount_point;  // host path on which it is mounted, as long as the host is still visible
+  UniqueFd fd;              // O_PATH, the container's root directory
+  bool shared = false;      // rootfs_propagation keeps the host's mounts shared with it
+  std::string mount_point;  // host path where it is mounted, as long as the host is in view
 };
 
 // Needs a mount namespace of its own. Sets the propagation of all its mounts (rootfs_propagation,
@@ -23,8 +23,9 @@ struct AttachedRoot {
 StatusOr<AttachedRoot> AttachRoot(const spec::Spec& spec, int rootfs_fd,
                                   const std::string& mount_point);
 
-// Makes it "/" and detaches the host's tree. The working directory is then "/".
-Status PivotInto(int root_fd);
+// Makes it "/" and detaches the host's tree. The working directory is then "/". `shared`: the
+// host's mounts in this namespace may be shared with the host.
+Status PivotInto(int root_fd, bool shared);
 
 // Read-only and propagation as the spec says. Last: nothing can be made in a read-only root.
 Status SealRoot(const spec::Spec& spec, int root_fd);

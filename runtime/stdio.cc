@@ -56,8 +56,10 @@ Status GiveTo(uid_t uid, int fd, const struct stat& info) {
 
 Status AttachStdio(std::span<const int, 3> stdio, uid_t uid, int root_fd) {
   UniqueFd null;
-  UniqueFd sources[3];
-  // All are taken above 2 before one is placed: the given ones may be 0, 1 and 2 in another order.
+  UniqueFd moved[3];
+  int sources[3];
+  // None may lie at 2 or below when the first is placed: the given ones may be 0, 1 and 2 in
+  // another order.
   for (size_t i = 0; i < 3; ++i) {
     struct stat info = {};
     const bool given = stdio[i] >= 0 && fstat(stdio[i], &info) == 0;
@@ -72,10 +74,14 @@ Status AttachStdio(std::span<const int, 3> stdio, uid_t uid, int root_fd) {
     } else {
       RETURN_IF_ERROR(GiveTo(uid, from, info));
     }
-    sources[i].Reset(fcntl(from, F_DUPFD_CLOEXEC, 3));
-    if (!sources[i].valid()) return SyscallError("duplicate descriptor", "stdio");
+    if (from <= STDERR_FILENO) {
+      moved[i].Reset(fcntl(from, F_DUPFD_CLOEXEC, 3));
+      if (!moved[i].valid()) return SyscallError("duplicate descriptor", "stdio");
+      from = moved[i].get();
+    }
+    sources[i] = from;
   }
-  for (int i = 0; i < 3; ++i) RETURN_IF_ERROR(Place(sources[i].get(), i));
+  for (int i = 0; i < 3; ++i) RETURN_IF_ERROR(Place(sources[i], i));
   return absl::OkStatus();
 }
 

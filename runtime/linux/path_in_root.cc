@@ -97,6 +97,18 @@ class MakingWalk {
   int links_ = 0;
 };
 
+// The usual case in few calls: only the last component is missing. Any failure: the walk knows
+// better.
+StatusOr<UniqueFd> MakeLast(int root, const std::string& path, mode_t mode) {
+  const size_t slash = path.rfind('/');
+  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  if (name.empty() || name == "." || name == "..") return SyscallError("mkdir", path, EINVAL);
+  const std::string parent_path = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  ASSIGN_OR_RETURN(const UniqueFd parent, OpenInRoot(root, parent_path, O_PATH | O_DIRECTORY));
+  if (mkdirat(parent.get(), name.c_str(), mode) != 0) return SyscallError("mkdir", path);
+  return OpenAt(parent.get(), name, O_PATH | O_NOFOLLOW | O_DIRECTORY);
+}
+
 }  // namespace
 
 StatusOr<UniqueFd> OpenInRoot(int root, const std::string& path, int flags, mode_t mode) {
@@ -118,6 +130,10 @@ StatusOr<UniqueFd> EnsureInRoot(int root, const std::string& path, NodeKind kind
                                 mode_t directory_mode) {
   StatusOr<UniqueFd> there = OpenInRoot(root, path, O_PATH);
   if (there.ok() || ErrnoOf(there.status()) != ENOENT) return there;
+  if (kind == NodeKind::kDirectory) {
+    StatusOr<UniqueFd> made = MakeLast(root, path, directory_mode);
+    if (made.ok()) return made;
+  }
   return MakingWalk(path, kind, directory_mode).Run(root);
 }
 

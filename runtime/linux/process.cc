@@ -98,6 +98,22 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   return pointers;
 }
 
+// A number of /proc/PID/stat, by the count of proc(5).
+StatusOr<uint64_t> StatField(const std::string& path, size_t number) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFileAt(AT_FDCWD, path));
+  // The name (field 2) may hold anything, ") " included: count from the last parenthesis, after
+  // which field 3 comes.
+  const size_t end_of_name = text.rfind(')');
+  if (end_of_name == std::string::npos) return absl::InternalError(absl::StrCat(path, ": no name"));
+  const std::vector<std::string> fields =
+      absl::StrSplit(text.substr(end_of_name + 1), ' ', absl::SkipEmpty());
+  uint64_t value = 0;
+  if (fields.size() <= number - 3 || !absl::SimpleAtoi(fields[number - 3], &value)) {
+    return absl::InternalError(absl::StrCat(path, ": no field ", number));
+  }
+  return value;
+}
+
 }  // namespace
 
 StatusOr<ClonedProcess> Clone(const CloneRequest& request) {
@@ -130,20 +146,10 @@ StatusOr<ClonedProcess> Spawn(const SpawnRequest& request) {
 }
 
 StatusOr<uint64_t> ProcessStartTime(pid_t pid) {
-  const std::string path = absl::StrCat("/proc/", pid, "/stat");
-  ASSIGN_OR_RETURN(const std::string text, ReadFileAt(AT_FDCWD, path));
-  // The name (field 2) may hold anything, ") " included: count from the last parenthesis, after
-  // which field 3 comes.
-  const size_t end_of_name = text.rfind(')');
-  if (end_of_name == std::string::npos) return absl::InternalError(absl::StrCat(path, ": no name"));
-  const std::vector<std::string> fields =
-      absl::StrSplit(text.substr(end_of_name + 1), ' ', absl::SkipEmpty());
-  uint64_t start = 0;
-  if (fields.size() < 20 || !absl::SimpleAtoi(fields[19], &start)) {
-    return absl::InternalError(absl::StrCat(path, ": no start time"));
-  }
-  return start;
+  return StatField(absl::StrCat("/proc/", pid, "/stat"), 22);
 }
+
+StatusOr<uint64_t> IgnoredSignals() { return StatField("/proc/self/stat", 33); }
 
 Status CloseFdsExcept(std::vector<int> keep) {
   std::sort(keep.begin(), keep.end());

@@ -54,6 +54,10 @@ StatusOr<ClonedProcess> Spawn(const SpawnRequest& request);
 // process's identity within one boot.
 StatusOr<uint64_t> ProcessStartTime(pid_t pid);
 
+// The signals 1 to 31 that the caller ignores: bit n - 1 for signal n. From /proc, as procfs must
+// show the caller.
+StatusOr<uint64_t> IgnoredSignals();
+
 // Closes every descriptor from 3 up but those in `keep` (values below 3 are ignored). For children
 // of a fork, which hold a copy of everything that the parent has open.
 Status CloseFdsExcept(std::vector<int> keep);

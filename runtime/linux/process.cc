@@ -82,7 +82,9 @@ void PlanSignals(bool new_session, SpawnObjects& spawn) {
   sigset_t none;
   sigset_t all;
   sigemptyset(&none);
-  sigfillset(&all);
+  // Not sigfillset: it leaves out the two signals that glibc keeps for itself, and posix_spawn then
+  // makes the child ignore them.
+  memset(&all, 0xff, sizeof all);
   posix_spawnattr_setsigmask(&spawn.attributes, &none);
   posix_spawnattr_setsigdefault(&spawn.attributes, &all);
   int flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;

@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -182,6 +185,106 @@ TEST_F(Create, ADetachedMountCanBeTheRoot) {
   ASSERT_TRUE(tree.ok()) << tree.status();
   container_.request.rootfs_fd = tree->get();
   EXPECT_EQ(Output("echo hello"), "hello\n");
+}
+
+TEST_F(Create, AnOverlayOfADescriptorCanBeTheRootAndIsWrittenAbove) {
+  for (const char* name : {"/upper", "/work"}) {
+    ASSERT_EQ(mkdir((container_.dir() + name).c_str(), 0755), 0);
+  }
+  StatusOr<UniqueFd> overlay = NewMount("overlay", "overlay",
+                                        {{"lowerdir", container_.rootfs()},
+                                         {"upperdir", container_.dir() + "/upper"},
+                                         {"workdir", container_.dir() + "/work"},
+                                         {"volatile", ""}},
+                                        0);
+  ASSERT_TRUE(overlay.ok()) << overlay.status();
+  container_.request.rootfs_fd = overlay->get();
+  EXPECT_EQ(Output("echo text > /new; cat /new; head -n 1 /proc/mounts | grep -c overlay"),
+            "text\n1\n");
+  EXPECT_EQ(access((container_.dir() + "/upper/new").c_str(), F_OK), 0);
+  EXPECT_NE(access((container_.rootfs() + "/new").c_str(), F_OK), 0);
+  overlay->Reset();
+}
+
+// mkdir answers EPERM, all else is allowed.
+std::string FilterAgainstMkdir() {
+  const struct sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mkdir, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  return {reinterpret_cast<const char*>(filter), sizeof filter};
+}
+
+TEST_F(Create, TheSeccompFilterIsInForceWithAndWithoutNoNewPrivileges) {
+  container_.request.seccomp_bpf = FilterAgainstMkdir();
+  container_.spec.process->user.uid = 1000;
+  for (const bool no_new_privileges : {false, true}) {
+    container_.spec.process->no_new_privileges = no_new_privileges;
+    EXPECT_EQ(Output("mkdir /tmp/x 2>&1; grep Seccomp: /proc/self/status"),
+              "mkdir: can't create directory '/tmp/x': Operation not permitted\nSeccomp:\t2\n");
+  }
+}
+
+TEST_F(Create, AFilterThatIsNoneIsAnError) {
+  container_.request.seccomp_bpf = "seven b";
+  container_.spec.process->args = {"/bin/true"};
+  EXPECT_EQ(Error(), "seccomp filter of 7 bytes");
+}
+
+// What a container sees of cgroups, from a cgroup of its own.
+class CreateInCgroup : public Create {
+ protected:
+  void SetUp() override {
+    Create::SetUp();
+    if (IsSkipped()) return;
+    name_ = absl::StrCat("gantry-create-test-", getpid());
+    directory_ = "/sys/fs/cgroup/pids/" + name_;
+    if (mkdir(directory_.c_str(), 0755) != 0) GTEST_SKIP() << "needs cgroup v1 pids";
+  }
+  void TearDown() override {
+    if (!directory_.empty()) rmdir(directory_.c_str());
+  }
+
+  Outcome RunPlaced(const std::string& script) {
+    container_.spec.process->args = {"/bin/sh", "-c", script};
+    container_.request.spec = &container_.spec;
+    OutputPipe output = MakeOutputPipe();
+    container_.request.stdio[1] = container_.request.stdio[2] = output.write_end.get();
+    auto creation = Creation::Begin(container_.request);
+    if (!creation.ok()) return {creation.status(), -1, ""};
+    output.write_end.Reset();
+    Status status =
+        WriteFileAt(AT_FDCWD, directory_ + "/cgroup.procs", absl::StrCat(creation->pid()));
+    if (status.ok()) status = creation->Continue();
+    if (status.ok()) status = DriveUntil(*creation, Creation::Step::kCreated);
+    if (status.ok()) status = creation->Start();
+    if (status.ok()) status = DriveUntil(*creation, Creation::Step::kRunning);
+    Outcome outcome = RunningContainer(std::move(*creation), std::move(output.read_end)).Finish();
+    outcome.status = status;
+    return outcome;
+  }
+
+  std::string name_;
+  std::string directory_;
+};
+
+TEST_F(CreateInCgroup, ItsOwnIsTheRootOfWhatItSees) {
+  const Outcome outcome = RunPlaced(
+      "grep -c pids:/$ /proc/self/cgroup; head -n 1 /sys/fs/cgroup/pids/cgroup.procs;"
+      "touch /sys/fs/cgroup/pids/x 2>&1");
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_EQ(outcome.output, "1\n1\ntouch: /sys/fs/cgroup/pids/x: Read-only file system\n");
+}
+
+TEST_F(CreateInCgroup, WithoutANamespaceItStillSeesNoMoreThanItsOwn) {
+  container_.spec.linux_.namespaces.pop_back();
+  const Outcome outcome = RunPlaced(absl::StrCat(
+      "grep -c pids:/", name_, " /proc/self/cgroup; head -n 1 /sys/fs/cgroup/pids/cgroup.procs;",
+      "test -e /sys/fs/cgroup/pids/", name_, " || echo own"));
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_EQ(outcome.output, "1\n1\nown\n");
 }
 
 TEST_F(Create, OneStartTimed) {

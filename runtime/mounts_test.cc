@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +18,8 @@
 #include "runtime/linux/file.h"
 #include "runtime/linux/mount.h"
 #include "runtime/linux/namespace.h"
+#include "runtime/linux/pidfd.h"
+#include "runtime/linux/process.h"
 #include "runtime/test_container.h"
 
 namespace gantry::runtime {
@@ -164,6 +168,27 @@ TEST_F(Mounts, AMaskedPathIsNotFollowedOut) {
   Replace("/secret", outside_ + "/file");
   container_.spec.linux_.masked_paths.push_back("/secret");
   EXPECT_EQ(container_.Run("true").exit_code, 0);
+}
+
+// Swaps a directory of a volume with a link that leads out, as fast as it can, while containers
+// mount there.
+TEST_F(Mounts, ARaceAgainstTheTargetWinsNothing) {
+  fs::create_directories(source_ + "/target");
+  fs::create_symlink(outside_, source_ + "/link");
+  AddBind("/volume", source_, {"rbind"});
+  container_.spec.mounts.push_back({"/volume/target/deep", "tmpfs", "race", {}, {}, {}});
+  StatusOr<ClonedProcess> attacker = Clone(CloneRequest{});
+  ASSERT_TRUE(attacker.ok());
+  if (attacker->pid == 0) {
+    const std::string a = source_ + "/target";
+    const std::string b = source_ + "/link";
+    while (true) renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE);
+  }
+  // Each start either works or fails; none may touch what lies outside.
+  for (int i = 0; i < 50; ++i) (void)container_.Run("true");
+  EXPECT_TRUE(SignalPidFd(attacker->pidfd.get(), SIGKILL).ok());
+  EXPECT_TRUE(WaitPidFd(attacker->pidfd.get(), /*block=*/true).ok());
+  ExpectNothingOutside();
 }
 
 TEST_F(Mounts, NothingIsMountedInsideOfProc) {

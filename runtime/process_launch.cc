@@ -108,13 +108,13 @@ Status ProcessLaunch::EnterIdentity(int root_fd) {
   RETURN_IF_ERROR(terminal_.has_value() ? AttachTerminal(*terminal_, process.user.uid)
                                         : AttachStdio(request_.stdio, process.user.uid, root_fd));
   environment_ = WithHome(process.env, process.user.uid, root_fd);
-  RETURN_IF_ERROR(ApplyRlimits(process.rlimits));
   // As the container's root first: the user may be shut out of its own working directory's parents.
   // Where root is shut out (network file systems), the user tries.
   Status entered = EnterDirectory(process.cwd, root_fd);
   const bool try_as_user = ErrnoOf(entered) == EACCES;
   const std::string context = absl::StrCat("working directory \"", process.cwd, "\"");
   if (!try_as_user) RETURN_IF_ERROR_CONTEXT(entered, context);
+  RETURN_IF_ERROR(ApplyRlimits(process.rlimits));
   umask(process.user.umask.value_or(kUsualUmask));
   // Without no_new_privs a filter needs CAP_SYS_ADMIN, which the next step takes away.
   if (!process.no_new_privileges) RETURN_IF_ERROR(InstallSeccompFilter(request_.seccomp_bpf));

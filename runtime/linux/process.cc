@@ -131,7 +131,7 @@ StatusOr<ClonedProcess> Clone(const CloneRequest& request) {
   }
   const long pid = syscall(SYS_clone3, &args, sizeof args);
   if (pid < 0 && errno == ENOSYS) return CloneThenPlace(request);
-  if (pid < 0) return SyscallError("clone");
+  if (pid < 0) return SyscallError("clone", request.cgroup_fd >= 0 ? "into the cgroup" : "");
   return ClonedProcess{static_cast<pid_t>(pid), UniqueFd(pid == 0 ? -1 : pidfd)};
 }
 

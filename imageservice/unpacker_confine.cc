@@ -1,0 +1,165 @@
+#include "imageservice/unpacker_confine.h"
+
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "runtime/linux/unique_fd.h"
+
+namespace gantry::images {
+namespace {
+
+constexpr rlim_t kMaxDescriptors = 1024;
+constexpr rlim_t kMaxData = 1u << 30;
+
+#if defined(__x86_64__)
+constexpr uint32_t kArchitecture = AUDIT_ARCH_X86_64;
+#elif defined(__aarch64__)
+constexpr uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
+#else
+#error "an architecture whose system calls we do not know"
+#endif
+
+constexpr int kAllowed[] = {
+    // The tree.
+    SYS_openat, SYS_openat2, SYS_close, SYS_pwrite64, SYS_write, SYS_ftruncate, SYS_fstat,
+    SYS_newfstatat, SYS_statx, SYS_fstatfs, SYS_getdents64, SYS_lseek, SYS_mkdirat, SYS_mknodat,
+    SYS_symlinkat, SYS_linkat, SYS_unlinkat, SYS_readlinkat, SYS_fchown, SYS_fchownat, SYS_fchmod,
+    SYS_fchmodat, SYS_fsetxattr, SYS_utimensat, SYS_sync_file_range, SYS_fcntl,
+    // The ring and the answer.
+    SYS_read, SYS_recvmsg, SYS_recvfrom, SYS_sendmsg, SYS_sendto, SYS_ppoll,
+#ifdef SYS_poll
+    SYS_poll,
+#endif
+    // What the C library does.
+    SYS_brk, SYS_munmap, SYS_mremap, SYS_madvise, SYS_futex, SYS_getrandom, SYS_clock_gettime,
+    SYS_rt_sigreturn, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_sigaltstack, SYS_restart_syscall,
+    SYS_getpid, SYS_gettid, SYS_tgkill, SYS_exit, SYS_exit_group};
+// Allowed without PROT_EXEC.
+constexpr int kAllowedNoExec[] = {SYS_mmap, SYS_mprotect};
+
+sock_filter Load(size_t offset) {
+  return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(offset));
+}
+sock_filter Return(uint32_t action) { return BPF_STMT(BPF_RET | BPF_K, action); }
+
+std::vector<sock_filter> Filter() {
+  constexpr uint32_t kDeny = SECCOMP_RET_ERRNO | EPERM;
+  std::vector<sock_filter> filter = {
+      Load(offsetof(seccomp_data, arch)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kArchitecture, 1, 0),
+      Return(SECCOMP_RET_KILL_PROCESS),
+      Load(offsetof(seccomp_data, nr)),  // x32 numbers have bit 30 set and match nothing below
+  };
+  for (int nr : kAllowed) {
+    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(nr), 0, 1));
+    filter.push_back(Return(SECCOMP_RET_ALLOW));
+  }
+  for (int nr : kAllowedNoExec) {
+    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(nr), 0, 4));
+    filter.push_back(Load(offsetof(seccomp_data, args) + 2 * sizeof(uint64_t)));  // little endian
+    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 0, 1));
+    filter.push_back(Return(kDeny));
+    filter.push_back(Return(SECCOMP_RET_ALLOW));
+  }
+  filter.push_back(Return(kDeny));
+  return filter;
+}
+
+Status InstallFilter() {
+  std::vector<sock_filter> filter = Filter();
+  const sock_fprog program = {static_cast<unsigned short>(filter.size()), filter.data()};
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0) {
+    return SyscallError("prctl", "seccomp");
+  }
+  return absl::OkStatus();
+}
+
+// The newest form of landlock_ruleset_attr; a kernel takes the part that its version knows.
+struct RulesetAttributes {
+  uint64_t fs, net, scoped;
+};
+constexpr uint64_t kFsVersion1 = (1u << 13) - 1, kRefer = 1u << 13, kTruncate = 1u << 14,
+                   kIoctl = 1u << 15;
+constexpr uint64_t kTcp = 3, kScopes = 3;
+
+Status RestrictToStaging(int staging) {
+  const long version =
+      syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  // Version 1 refuses every hard link between directories. The new root holds without it.
+  if (version < 2) return absl::OkStatus();
+  RulesetAttributes attributes = {kFsVersion1 | kRefer, 0, 0};
+  size_t size = sizeof(uint64_t);
+  if (version >= 3) attributes.fs |= kTruncate;
+  if (version >= 4) {
+    attributes.net = kTcp;
+    size = 2 * sizeof(uint64_t);
+  }
+  if (version >= 5) attributes.fs |= kIoctl;
+  if (version >= 6) {
+    attributes.scoped = kScopes;
+    size = 3 * sizeof(uint64_t);
+  }
+  UniqueFd ruleset(static_cast<int>(syscall(SYS_landlock_create_ruleset, &attributes, size, 0)));
+  if (!ruleset.valid()) return SyscallError("landlock_create_ruleset");
+  constexpr uint64_t kNever = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE |
+                              LANDLOCK_ACCESS_FS_MAKE_SOCK | kIoctl;
+  const landlock_path_beneath_attr rule = {attributes.fs & ~kNever, staging};
+  if (syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) {
+    return SyscallError("landlock_add_rule");
+  }
+  if (syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) {
+    return SyscallError("landlock_restrict_self");
+  }
+  return absl::OkStatus();
+}
+
+Status KeepFileCapabilities() {
+  constexpr int kKept[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,
+                           CAP_FSETID, CAP_MKNOD,        CAP_SETFCAP};
+  uint32_t mask = 0;
+  for (int capability : kKept) mask |= 1u << capability;
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {{mask, mask, 0}, {0, 0, 0}};
+  if (syscall(SYS_capset, &header, data) != 0) return SyscallError("capset");
+  return absl::OkStatus();
+}
+
+Status Limit() {
+  const rlimit no_core = {0, 0}, descriptors = {kMaxDescriptors, kMaxDescriptors};
+  if (setrlimit(RLIMIT_CORE, &no_core) != 0) return SyscallError("setrlimit", "core");
+  if (setrlimit(RLIMIT_NOFILE, &descriptors) != 0) return SyscallError("setrlimit", "nofile");
+#ifndef __SANITIZE_ADDRESS__  // its shadow is larger than any sane limit
+  const rlimit data = {kMaxData, kMaxData};
+  if (setrlimit(RLIMIT_DATA, &data) != 0) return SyscallError("setrlimit", "data");
+#endif
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Status ConfineUnpacker(int staging) {
+  RETURN_IF_ERROR(Limit());
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return SyscallError("prctl", "no_new_privs");
+  // Also the place of refuge on kernels without Landlock: no descriptor leads out, and
+  // CAP_SYS_CHROOT goes below.
+  if (fchdir(staging) != 0) return SyscallError("fchdir", "staging");
+  if (chroot(".") != 0) return SyscallError("chroot", "staging");
+  RETURN_IF_ERROR(RestrictToStaging(staging));
+  RETURN_IF_ERROR(KeepFileCapabilities());
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return SyscallError("prctl", "dumpable");
+  return InstallFilter();  // last: it forbids what the steps before need
+}
+
+}  // namespace gantry::images

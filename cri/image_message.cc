@@ -1,0 +1,97 @@
+#define JSON_NO_IO
+#include "cri/image_message.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "nlohmann/json.hpp"
+
+#include "cri/spec/user.h"
+#include "runtime/base/json.h"
+
+namespace gantry::cri {
+namespace {
+
+using nlohmann::json;
+
+void AddSorted(std::vector<std::string> names,
+               google::protobuf::RepeatedPtrField<std::string>* to) {
+  std::sort(names.begin(), names.end());
+  for (std::string& name : names) *to->Add() = std::move(name);
+}
+
+// A set as Docker writes it: an object of empty objects.
+json SetOf(const std::vector<std::string>& names) {
+  json set = json::object();
+  for (const std::string& name : names) set[name] = json::object();
+  return set;
+}
+
+json HealthcheckOf(const std::string& text) {
+  StatusOr<json> parsed = ParseJson(text);
+  return parsed.ok() ? *std::move(parsed) : json(text);
+}
+
+// "config" of the OCI configuration; what the image does not say is left out.
+json RunConfigJson(const images::ImageConfig& config) {
+  json run = json::object();
+  if (!config.user.empty()) run["User"] = config.user;
+  if (!config.entrypoint.empty()) run["Entrypoint"] = config.entrypoint;
+  if (!config.cmd.empty()) run["Cmd"] = config.cmd;
+  if (!config.env.empty()) run["Env"] = config.env;
+  if (!config.working_dir.empty()) run["WorkingDir"] = config.working_dir;
+  if (!config.volumes.empty()) run["Volumes"] = SetOf(config.volumes);
+  if (!config.exposed_ports.empty()) run["ExposedPorts"] = SetOf(config.exposed_ports);
+  if (!config.stop_signal.empty()) run["StopSignal"] = config.stop_signal;
+  if (!config.labels.empty()) run["Labels"] = config.labels;
+  if (!config.healthcheck_json.empty()) run["Healthcheck"] = HealthcheckOf(config.healthcheck_json);
+  return run;
+}
+
+json LayersJson(const images::Image& image) {
+  json layers = json::array();
+  for (size_t i = 0; i < image.layers.size(); ++i) {
+    json layer = {{"digest", image.layers[i]}};
+    if (i < image.diff_ids.size()) layer["diffID"] = image.diff_ids[i];
+    layers.push_back(std::move(layer));
+  }
+  return layers;
+}
+
+}  // namespace
+
+v1::Image ImageMessage(const images::Image& image) {
+  v1::Image message;
+  message.set_id(image.id);
+  AddSorted(image.repo_tags, message.mutable_repo_tags());
+  AddSorted(image.repo_digests, message.mutable_repo_digests());
+  message.set_size(image.size);
+  const ImageUser user = ImageUserOf(image.config.user);
+  if (user.uid.has_value())
+    message.mutable_uid()->set_value(*user.uid);
+  else
+    message.set_username(user.username);
+  message.mutable_spec()->set_image(image.id);
+  message.set_pinned(image.pinned);
+  return message;
+}
+
+std::string ImageDetailJson(const images::Image& image, bool indented) {
+  const json detail = {
+      {"id", image.id},
+      {"repoTags", image.repo_tags},
+      {"repoDigests", image.repo_digests},
+      {"size", image.size},
+      {"pinned", image.pinned},
+      {"pulledAt", image.pulled_at_ns},
+      {"layers", LayersJson(image)},
+      {"imageSpec",
+       {{"architecture", image.config.architecture},
+        {"os", image.config.os},
+        {"config", RunConfigJson(image.config)},
+        {"rootfs", {{"type", "layers"}, {"diff_ids", image.diff_ids}}}}},
+  };
+  return DumpJson(detail, indented);
+}
+
+}  // namespace gantry::cri

@@ -11,7 +11,6 @@
 #include "nlohmann/json.hpp"
 
 #include "imageservice/reference.h"
-#include "imageservice/tree_walk.h"
 #include "runtime/base/json.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/unix_socket.h"
@@ -25,7 +24,7 @@ constexpr size_t kMaxReply = 16 << 10;
 struct Reply {
   bool ok = false;
   std::string diff_id, code, error;
-  uint64_t bytes = 0;
+  uint64_t bytes = 0, entries = 0;
 };
 
 StatusOr<Reply> ParseReply(absl::string_view text) {
@@ -37,6 +36,7 @@ StatusOr<Reply> ParseReply(absl::string_view text) {
   root.Read("ok", reply.ok);
   root.Read("diff_id", reply.diff_id);
   root.Read("bytes", reply.bytes);
+  root.Read("entries", reply.entries);
   root.Read("code", reply.code);
   root.Read("error", reply.error);
   if (reply.ok && !IsDigest(reply.diff_id)) root.Fail("diff_id", "must be a digest");
@@ -65,7 +65,7 @@ Status Classify(const Status& status) {
 
 StatusOr<std::unique_ptr<LayerTransfer>> LayerTransfer::Start(ImageStore* store,
                                                               const std::string& unpacker_binary) {
-  std::unique_ptr<LayerTransfer> transfer(new LayerTransfer());
+  std::unique_ptr<LayerTransfer> transfer(new LayerTransfer(store));
   StatusOr<std::string> staging = store->MakeStagingDirectory();
   if (!staging.ok()) return Classify(staging.status());
   transfer->staging_ = *std::move(staging);
@@ -89,12 +89,8 @@ StatusOr<std::unique_ptr<LayerTransfer>> LayerTransfer::Start(ImageStore* store,
 
 LayerTransfer::~LayerTransfer() {
   unpacker_.reset();
-  if (staging_.empty()) return;
-  const size_t slash = staging_.rfind('/');
-  const StatusOr<UniqueFd> parent =
-      OpenAt(AT_FDCWD, staging_.substr(0, slash), O_RDONLY | O_DIRECTORY);
-  // What cannot be removed now is removed when the store opens.
-  if (parent.ok()) static_cast<void>(RemoveTree(parent->get(), staging_.substr(slash + 1)));
+  // What cannot be deleted now is deleted when the store opens.
+  if (!staging_.empty()) static_cast<void>(store_->DropStagingDirectory(staging_));
 }
 
 void LayerTransfer::ReadReply() {
@@ -104,6 +100,7 @@ void LayerTransfer::ReadReply() {
   const size_t size = message.ok() ? (*message)->size : 0;
   control_.Reset();
   if (size == 0) {
+    died_ = true;
     unpacked_ =
         absl::InternalError(absl::StrCat("gantry-unpacker died: ", unpacker_->End(kPatience)));
   } else if (StatusOr<Reply> reply = ParseReply(absl::string_view(buffer.data(), size));
@@ -115,6 +112,7 @@ void LayerTransfer::ReadReply() {
     unpacked_ = absl::OkStatus();
     diff_id_ = reply->diff_id;
     bytes_ = reply->bytes;
+    entries_ = reply->entries;
   }
   if (!unpacked_->ok()) failed_at_ = std::chrono::steady_clock::now();
 }
@@ -133,19 +131,21 @@ std::optional<Status> LayerTransfer::Verdict(std::chrono::steady_clock::time_poi
   }
   // kAborted: the reader has gone; kInternal: the ring's end did not come, among others.
   if (download_failed && !absl::IsAborted(*downloaded_)) return downloaded_;
-  if (unpack_failed && (download_failed || !absl::IsInternal(*unpacked_))) return unpacked_;
+  if (unpack_failed && (download_failed || died_ || !absl::IsInternal(*unpacked_)))
+    return unpacked_;
   if (now - failed_at_ < kPatience) return std::nullopt;
   return unpack_failed ? unpacked_ : absl::InternalError("gantry-unpacker stopped reading");
 }
 
-Status LayerTransfer::Publish(ImageStore* store, const FoundLayer& layer) {
+Status LayerTransfer::Publish(const FoundLayer& layer) {
   // It has said all that it had to say; what it may still want to write is not part of the layer.
   unpacker_->End(kPatience);
   if (diff_id_ != layer.diff_id) {
     return absl::DataLossError(absl::StrCat("its content has diffID ", diff_id_,
                                             ", the image's configuration says ", layer.diff_id));
   }
-  RETURN_IF_ERROR(Classify(store->PublishLayer(staging_, layer.digest, diff_id_, bytes_)));
+  RETURN_IF_ERROR(
+      Classify(store_->PublishLayer(staging_, layer.digest, diff_id_, bytes_, entries_)));
   staging_.clear();
   return absl::OkStatus();
 }

@@ -46,18 +46,20 @@ class LayerTransfer {
   std::optional<Status> Verdict(std::chrono::steady_clock::time_point now) const;
 
   // After an OK verdict: compares the diffID and hands the tree to the store.
-  Status Publish(ImageStore* store, const FoundLayer& layer);
+  Status Publish(const FoundLayer& layer);
 
  private:
-  LayerTransfer() = default;
+  explicit LayerTransfer(ImageStore* store) : store_(store) {}
 
+  ImageStore* const store_;
   std::string staging_;
   BlobRing ring_;
   UniqueFd control_;
   std::optional<ChildProcess> unpacker_;
   std::optional<Status> downloaded_, unpacked_;
+  bool died_ = false;  // the unpacker, without a reply
   std::string diff_id_;
-  uint64_t bytes_ = 0;
+  uint64_t bytes_ = 0, entries_ = 0;
   std::chrono::steady_clock::time_point failed_at_{};
 };
 

@@ -55,7 +55,7 @@ StatusOr<std::vector<std::shared_ptr<const Image>>> PullSession::Run(const Pulle
   RETURN_IF_ERROR(AwaitImages());
   SetStage("pulling");
   RETURN_IF_ERROR(FetchLayers());
-  static_cast<void>(channel_->Send(EncodeOrder(EndOfLayers{}), {}, /*wait=*/false));
+  static_cast<void>(Order(EndOfLayers{}, {}));
   SetStage("publishing");
   ASSIGN_OR_RETURN(auto images, Record());
   puller_->End(kExitPatience);
@@ -73,7 +73,16 @@ Status PullSession::StartPuller(const PullerOrder& task, std::span<const int> fd
                        {{ends.second.get(), kPullerSocket}}));
   puller_.emplace(std::move(puller));
   channel_.emplace(std::move(ends.first));
-  return channel_->Send(EncodeOrder(task), fds, /*wait=*/false);
+  return Order(task, fds);
+}
+
+Status PullSession::Order(const PullerOrder& order, std::span<const int> fds) {
+  const Status status = channel_->Send(EncodeOrder(order), fds, /*wait=*/false);
+  return absl::IsUnavailable(status) ? PullerDied() : status;
+}
+
+Status PullSession::PullerDied() {
+  return absl::InternalError(absl::StrCat("gantry-puller died: ", puller_->End(kExitPatience)));
 }
 
 Status PullSession::AwaitImages() {
@@ -151,7 +160,7 @@ Status PullSession::StartTransfer(Layer& layer) {
   const UniqueFd memory = layer.transfer->TakeRingMemory();
   const UniqueFd socket = layer.transfer->TakeRingSocket();
   const int fds[] = {memory.get(), socket.get()};
-  return channel_->Send(EncodeOrder(FetchLayer{layer.found.digest}), fds, /*wait=*/false);
+  return Order(FetchLayer{layer.found.digest}, fds);
 }
 
 Status PullSession::FinishLayers() {
@@ -161,8 +170,7 @@ Status PullSession::FinishLayers() {
     const std::optional<Status> verdict = layer.transfer->Verdict(now);
     if (!verdict.has_value()) continue;
     RETURN_IF_ERROR_CONTEXT(*verdict, absl::StrCat("layer ", digest));
-    RETURN_IF_ERROR_CONTEXT(layer.transfer->Publish(services_.store, layer.found),
-                            absl::StrCat("layer ", digest));
+    RETURN_IF_ERROR_CONTEXT(layer.transfer->Publish(layer.found), absl::StrCat("layer ", digest));
     layer.transfer.reset();
     Complete(layer, /*already_here=*/false);
   }
@@ -207,9 +215,7 @@ Status PullSession::Wait() {
 Status PullSession::OnPuller() {
   for (;;) {
     StatusOr<std::optional<std::string>> text = channel_->Receive(/*wait=*/false);
-    if (!text.ok()) {
-      return absl::InternalError(absl::StrCat("gantry-puller died: ", puller_->End(kExitPatience)));
-    }
+    if (!text.ok()) return PullerDied();
     if (!text->has_value()) return absl::OkStatus();
     const StatusOr<PullerReport> report = DecodeReport(**text);
     if (!report.ok()) {
@@ -252,7 +258,7 @@ StatusOr<std::vector<std::shared_ptr<const Image>>> PullSession::Record() {
     image.repo_tags = std::move(found.repo_tags);
     image.repo_digests = std::move(found.repo_digests);
     image.config = std::move(found.config);
-    image.size = found.config_size;
+    image.size = found.config_size;  // Put adds what the layers take
     image.pulled_at_ns = NowNs();
     for (const FoundLayer& layer : found.layers) {
       image.layers.push_back(layer.digest);

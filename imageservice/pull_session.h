@@ -47,6 +47,8 @@ class PullSession {
   };
 
   Status StartPuller(const PullerOrder& task, std::span<const int> fds);
+  Status Order(const PullerOrder& order, std::span<const int> fds);
+  Status PullerDied();
   Status AwaitImages();
   Status FetchLayers();
   // The layers that are not here and not in somebody else's hands, as many as may run at once.

@@ -51,6 +51,17 @@ void PumpHandle::Finish(uint32_t log, Done finished) {
   Queue(PumpVerb::kFinish, log);
 }
 
+void PumpHandle::Stop(std::function<void()> stopped) {
+  if (!child_.active()) {
+    stopped();
+    return;
+  }
+  stopped_ = std::move(stopped);
+  stop_bound_ = loop_->After(absl::Seconds(1), [this] { OnExit(); });
+  control_watch_.Reset();
+  control_.Reset();  // the pump takes it as the end
+}
+
 void PumpHandle::Fail(Done done, const Status& status) {
   const uint64_t id = ++last_failing_;
   failing_[id] = loop_->After(absl::ZeroDuration(), [this, id, done = std::move(done), status] {
@@ -164,6 +175,11 @@ void PumpHandle::OnExit() {
   control_watch_.Reset();
   control_.Reset();
   queue_.clear();
+  stop_bound_.Reset();
+  if (const auto stopped = std::exchange(stopped_, nullptr)) {
+    stopped();
+    return;
+  }
   if (logs_.empty()) return;
   // The first time at once: the workload fills its pipe meanwhile.
   const absl::Duration delay =

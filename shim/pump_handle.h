@@ -48,6 +48,9 @@ class PumpHandle {
   void Reopen(uint32_t log, Done reopened);
   // The last call for a log. OK: all that was in the pipes is in the file.
   void Finish(uint32_t log, Done finished);
+  // Lets the pump end: `stopped` is called when it has, at the latest after a second (it sleeps on
+  // its disk then, and ends when that wakes). Nothing may be opened any more.
+  void Stop(std::function<void()> stopped);
 
  private:
   // An answer that is waited for.
@@ -86,6 +89,8 @@ class PumpHandle {
   EventLoop::Watch control_watch_;
   Reaper::Child child_;
   EventLoop::Timer restart_;
+  std::function<void()> stopped_;
+  EventLoop::Timer stop_bound_;
   int failures_ = 0;  // in a row, without an answer between them
 
   uint32_t last_log_ = 0;

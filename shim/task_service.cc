@@ -141,8 +141,7 @@ void TaskService::Shutdown(const Responder& responder) {
   }
   shutdown_bound_ = services_.loop->After(kShutdownBound, [this] {
     Log(LogLevel::kError, "some processes did not end in time; leaving them");
-    for (const Responder& waiting : shutting_down_) waiting.Ok();
-    services_.loop->Quit();
+    EndShutdown();
   });
   CheckShutDown();
 }
@@ -152,8 +151,15 @@ void TaskService::CheckShutDown() {
   for (const auto& [id, container] : containers_) {
     if (!container->exited()) return;
   }
-  for (const Responder& waiting : shutting_down_) waiting.Ok();
-  services_.loop->Quit();
+  shutdown_bound_.Reset();
+  EndShutdown();
+}
+
+void TaskService::EndShutdown() {
+  services_.pump->Stop([this] {
+    for (const Responder& waiting : shutting_down_) waiting.Ok();
+    services_.loop->Quit();
+  });
 }
 
 }  // namespace gantry::shim

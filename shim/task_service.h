@@ -71,6 +71,7 @@ class TaskService {
   void ForgetExec(const std::string& exec_id);
   void RemoveExecCgroups();
   void CheckShutDown();
+  void EndShutdown();
   // Destroys it once the present callback, which may be its own, is over.
   template <typename T>
   void Bury(std::unique_ptr<T> object);

@@ -47,11 +47,13 @@ enum class Received { kMessage, kNothing, kClosed };
 
 StatusOr<Received> ReceiveMessage(int socket, bool wait, Message* message) {
   ssize_t size;
+  // A peer that closes with unread messages leaves one ECONNRESET, which comes before what it has
+  // sent us.
   do {
     size = recv(socket, message, sizeof(*message), wait ? 0 : MSG_DONTWAIT);
-  } while (size < 0 && errno == EINTR);
+  } while (size < 0 && (errno == EINTR || errno == ECONNRESET));
   if (size == sizeof(*message)) return Received::kMessage;
-  if (size == 0 || (size < 0 && errno == ECONNRESET)) return Received::kClosed;
+  if (size == 0) return Received::kClosed;
   if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Received::kNothing;
   if (size < 0) return SyscallError("recv", "blob ring");
   return absl::AbortedError("blob ring: the peer sent a short message");

@@ -83,6 +83,19 @@ TEST(BlobRing, TheEndIsReadEvenWhenTheWriterHasGone) {
   EXPECT_TRUE(ends.reader.Next()->empty()) << "the end stays the end";
 }
 
+TEST(BlobRing, TheEndIsReadEvenWhenTheWriterHasLeftPositionsUnread) {
+  Ends ends = OpenEnds();
+  ASSERT_TRUE(ends.writer.Write(std::string(512 << 10, 'x')).ok());
+  ASSERT_EQ(ends.reader.Next()->size(), 256u << 10);
+  {
+    BlobRingWriter writer = std::move(ends.writer);
+    ASSERT_TRUE(ends.reader.Next().ok());  // says how far it is, to a writer who does not look
+    ASSERT_TRUE(writer.Finish().ok());
+  }
+  const StatusOr<std::string> rest = ReadToEnd(ends.reader);
+  EXPECT_TRUE(rest.ok()) << rest.status();
+}
+
 TEST(BlobRing, AFailedOrVanishedWriterNeverLooksLikeAnEnd) {
   for (const bool says_so : {true, false}) {
     Ends ends = OpenEnds();

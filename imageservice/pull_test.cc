@@ -323,7 +323,8 @@ TEST_F(Pulling, AKilledChildIsAnErrorAndTheNextPullWorks) {
     EXPECT_TRUE(ChildPids().empty());
   }
   mistake_ = nullptr;
-  EXPECT_TRUE(Pull(Name("a/b:1")).ok());
+  const Status status = Pull(Name("a/b:1")).status();
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 TEST_F(Pulling, ThePullerIsNobodyAndSecretsStayInside) {

@@ -37,20 +37,25 @@ struct Result {
 
 constexpr char kConfig[] = R"({
   "ociVersion": "1.0.2",
-  "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/bin"], "args": @ARGS@, "terminal": @TTY@,
-    "capabilities": {"bounding": ["CAP_KILL", "CAP_CHOWN"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"]}},
+  "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/bin"],
+        "args": @ARGS@, "terminal": @TTY@,
+    "capabilities": {"bounding": ["CAP_KILL", "CAP_CHOWN"], "effective": ["CAP_KILL"],
+        "permitted": ["CAP_KILL"]}},
   "root": {"path": "rootfs"}, "hostname": "inside",
   "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
-             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid",
+        "mode=755"]},
              {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
               "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]},
              {"destination": "/data", "source": "data", "options": ["rbind", "ro"]}],
   "hooks": @HOOKS@,
   "annotations": {"who": "test"},
-  "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}],
+  "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"},
+        {"type": "network"}],
     "cgroupsPath": "@CGROUP@", "maskedPaths": ["/proc/kcore"],
     "resources": {"pids": {"limit": 50}, "devices": [{"allow": false, "access": "rwm"}]},
-    "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["sethostname"], "action": "SCMP_ACT_ERRNO"}]}}
+    "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["sethostname"],
+        "action": "SCMP_ACT_ERRNO"}]}}
 })";
 
 class OciTest : public ::testing::Test {
@@ -140,7 +145,8 @@ class OciTest : public ::testing::Test {
 
 TEST_F(OciTest, RunsAContainerAndPassesItsExitCode) {
   WriteConfig(
-      R"(["sh", "-c", "hostname; cat /data/file; echo $$; cat /proc/1/comm; hostname x; exit 42"])");
+      R"(["sh", "-c",
+        "hostname; cat /data/file; echo $$; cat /proc/1/comm; hostname x; exit 42"])");
   const Result result = Oci({"run", "-b", dir_ + "/bundle", "c1"});
   EXPECT_EQ(result.code, 42) << result.output;
   EXPECT_THAT(result.output, HasSubstr("inside\nfrom the host\n1\nsh\n"));

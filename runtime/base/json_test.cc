@@ -51,7 +51,8 @@ TEST(ParseJson, HoldsItsLimits) {
 
 TEST(JsonReader, ReadsWhatIsThereAndLeavesTheRest) {
   const auto parsed = ParseJson(
-      R"({"s":"x","n":null,"u":[0,4294967295],"m":{"k":"v"},"i":-5,"list":[{"b":true},{}],"o":{"deep":7}})");
+      R"({"s":"x","n":null,"u":[0,4294967295],"m":{"k":"v"},"i":-5,
+          "list":[{"b":true},{}],"o":{"deep":7}})");
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   Status status;
   const JsonReader root(*parsed, status);

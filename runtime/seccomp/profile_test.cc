@@ -67,7 +67,8 @@ TEST(ParseProfile, ReadsTheOciForm) {
     "flags": ["SECCOMP_FILTER_FLAG_LOG"],
     "syscalls": [{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"},
                  {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": 22,
-                  "args": [{"index": 0, "value": 255, "valueTwo": 1, "op": "SCMP_CMP_MASKED_EQ"}]}]})",
+                  "args": [{"index": 0, "value": 255, "valueTwo": 1,
+        "op": "SCMP_CMP_MASKED_EQ"}]}]})",
                                     kPlain);
   ASSERT_TRUE(profile.ok()) << profile.status();
   EXPECT_EQ(profile->default_action, Action::kErrno);
@@ -83,7 +84,8 @@ TEST(ParseProfile, ReadsTheOciForm) {
 TEST(ParseProfile, DecidesDockersConditions) {
   constexpr char kDocker[] = R"({
     "defaultAction": "SCMP_ACT_ERRNO", "defaultErrno": "ENOSYS",
-    "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]},
+    "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86",
+        "SCMP_ARCH_X32"]},
                 {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": ["SCMP_ARCH_ARM"]}],
     "syscalls": [
       {"names": ["a"], "action": "SCMP_ACT_ALLOW", "args": null, "includes": {}, "excludes": {}},

@@ -18,7 +18,8 @@ constexpr char kEverything[] = R"({
     "terminal": true, "consoleSize": {"height": 24, "width": 80},
     "user": {"uid": 1000, "gid": 4294967294, "umask": 18, "additionalGids": [5, 6]},
     "args": ["sh", "-c", "echo é"], "env": ["A=b"], "cwd": "/work",
-    "capabilities": {"bounding": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"],
+    "capabilities": {"bounding": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"],
+        "permitted": ["CAP_CHOWN"],
                      "inheritable": [], "ambient": ["CAP_CHOWN"]},
     "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 18446744073709551615}],
     "noNewPrivileges": true, "apparmorProfile": "p", "selinuxLabel": "l", "oomScoreAdj": -100},
@@ -36,22 +37,28 @@ constexpr char kEverything[] = R"({
     "namespaces": [{"type": "pid"}, {"type": "network", "path": "/run/netns/x"}],
     "uidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}],
     "gidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}],
-    "devices": [{"path": "/dev/x", "type": "c", "major": 10, "minor": 229, "fileMode": 438, "uid": 0, "gid": 1}],
+    "devices": [{"path": "/dev/x", "type": "c", "major": 10, "minor": 229, "fileMode": 438,
+        "uid": 0, "gid": 1}],
     "cgroupsPath": "/pods/x",
     "resources": {
-      "devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "r"}],
+      "devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1,
+        "minor": 3, "access": "r"}],
       "memory": {"limit": 100, "reservation": 50, "swap": -1, "disableOOMKiller": true},
-      "cpu": {"shares": 1024, "quota": -1, "period": 100000, "burst": 10, "idle": 1, "cpus": "0-1", "mems": "0"},
+      "cpu": {"shares": 1024, "quota": -1, "period": 100000, "burst": 10, "idle": 1, "cpus": "0-1",
+        "mems": "0"},
       "blockIO": {"weight": 500, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000}]},
       "pids": {"limit": 42}, "hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}],
       "unified": {"memory.high": "100"}},
     "rootfsPropagation": "slave",
-    "seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38, "architectures": ["SCMP_ARCH_X86_64"],
+    "seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38,
+        "architectures": ["SCMP_ARCH_X86_64"],
                 "flags": ["SECCOMP_FILTER_FLAG_LOG"],
                 "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"},
                              {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1,
-                              "args": [{"index": 0, "value": 2114060288, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]}]},
-    "sysctl": {"net.ipv4.ip_forward": "1"}, "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"],
+                              "args": [{"index": 0, "value": 2114060288, "valueTwo": 0,
+        "op": "SCMP_CMP_MASKED_EQ"}]}]},
+    "sysctl": {"net.ipv4.ip_forward": "1"}, "maskedPaths": ["/proc/kcore"],
+        "readonlyPaths": ["/proc/sys"],
     "mountLabel": "m"}
 })";
 
@@ -136,7 +143,8 @@ TEST(ParseSpec, IgnoresUnknownKeysAndRefusesKnownOnesItCannotHonour) {
 
 TEST(ParseSpec, TakesMinusOneInADeviceRuleAsAll) {
   const auto spec = ParseSpec(
-      R"({"ociVersion":"1.0.0","linux":{"resources":{"devices":[{"allow":true,"major":-1,"minor":5}]}}})");
+      R"({"ociVersion":"1.0.0","linux":{"resources":{"devices":[
+          {"allow":true,"major":-1,"minor":5}]}}})");
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_FALSE(spec->linux_.resources->devices[0].major.has_value());
   EXPECT_EQ(spec->linux_.resources->devices[0].minor, 5);

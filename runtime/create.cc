@@ -29,6 +29,11 @@ Status CheckRequest(const CreateRequest& request) {
   if (request.rootfs_fd < 0 && spec.root.path.empty()) {
     return absl::InvalidArgumentError("the spec has no root.path");
   }
+  for (const spec::Namespace& ns : spec.linux_.namespaces) {
+    if (ns.type == "mount" && !ns.path.empty()) {
+      return absl::UnimplementedError("joining a mount namespace is not supported");
+    }
+  }
   if (!spec.hooks.create_container.empty() || !spec.hooks.start_container.empty()) {
     return absl::UnimplementedError("createContainer and startContainer hooks are not supported");
   }

@@ -19,6 +19,10 @@
 
 namespace gantry::cri {
 
+// Annotation of a sandbox (set by `gantry run`): "none" means a network namespace with lo alone, no CNI.
+inline constexpr char kNetworkAnnotation[] = "io.gantry/network";
+inline constexpr char kNoNetwork[] = "none";
+
 struct NetworkOptions {
   std::string conf_dir = "/etc/cni/net.d";
   std::vector<std::string> bin_dirs = {"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"};

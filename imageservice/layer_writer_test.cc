@@ -9,7 +9,6 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -307,9 +306,8 @@ TEST_F(LayerWriterTest, IsLinearInOpaqueMarkers) {
   for (int i = 0; i < 20'000; ++i) {
     archive.File("d/f" + std::to_string(i), "").File("d/.wh..wh..opq", "");
   }
-  const auto start = std::chrono::steady_clock::now();
-  ASSERT_TRUE(Unpack(archive.Finish()).ok());
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+  // A walk per marker would take the test's whole time limit.
+  EXPECT_TRUE(Unpack(archive.Finish()).ok());
 }
 
 TEST_F(LayerWriterTest, StopsAtItsInodeLimit) {

@@ -46,6 +46,9 @@ constexpr int kAllowed[] = {
     // What the C library does.
     SYS_brk, SYS_munmap, SYS_mremap, SYS_madvise, SYS_futex, SYS_getrandom, SYS_clock_gettime,
     SYS_rt_sigreturn, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_sigaltstack, SYS_restart_syscall,
+#ifdef __SANITIZE_ADDRESS__
+    SYS_pipe2,  // how the sanitizer finds out whether memory is readable
+#endif
     SYS_getpid, SYS_gettid, SYS_tgkill, SYS_exit, SYS_exit_group};
 // Allowed without PROT_EXEC.
 constexpr int kAllowedNoExec[] = {SYS_mmap, SYS_mprotect};

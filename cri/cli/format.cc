@@ -58,7 +58,7 @@ StatusOr<int64_t> ParseBytes(absl::string_view text) {
   }
   double value = 0;
   constexpr double kMax = 9e18;
-  const bool digits = !number.empty() && absl::ascii_isdigit(static_cast<unsigned char>(number[0]));
+  const bool digits = number.find_first_not_of("0123456789.") == std::string::npos;
   if (!digits || !absl::SimpleAtod(number, &value) || !(value * scale <= kMax)) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", text, "\" is no size; write bytes, or a number with k, m or g"));

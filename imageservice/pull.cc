@@ -142,13 +142,14 @@ Puller::~Puller() {
 }
 
 StatusOr<std::shared_ptr<const Image>> Puller::Pull(const PullRequest& request) {
+  const std::shared_ptr<State> state = state_;  // the puller may be destroyed under its callers
   ASSIGN_OR_RETURN(const Reference reference, ParseReference(request.reference));
   PullTask task;
   task.reference = reference.ToString();
   task.credentials = request.credentials;
-  task.registry_config_path = state_->options.registry_config_path;
-  task.stall_timeout_ms = static_cast<uint64_t>(state_->options.stall_timeout.count());
-  ASSIGN_OR_RETURN(const std::shared_ptr<Operation> operation, state_->Join(state_, task));
+  task.registry_config_path = state->options.registry_config_path;
+  task.stall_timeout_ms = static_cast<uint64_t>(state->options.stall_timeout.count());
+  ASSIGN_OR_RETURN(const std::shared_ptr<Operation> operation, state->Join(state, task));
   PullProgress shown;
   for (;;) {
     std::unique_lock lock(operation->mutex);
@@ -160,7 +161,7 @@ StatusOr<std::shared_ptr<const Image>> Puller::Pull(const PullRequest& request) 
     if (news && request.progress) request.progress(shown);
     const bool gone = !result.has_value() && request.cancelled && request.cancelled();
     if (!result.has_value() && !gone) continue;
-    state_->Part(task, operation);
+    state->Part(task, operation);
     if (gone)
       return absl::CancelledError(absl::StrCat("pull image \"", task.reference, "\": cancelled"));
     return *result;
@@ -170,17 +171,18 @@ StatusOr<std::shared_ptr<const Image>> Puller::Pull(const PullRequest& request) 
 StatusOr<std::vector<std::shared_ptr<const Image>>> Puller::Import(int archive_fd,
                                                                    const std::string& name) {
   if (!name.empty()) RETURN_IF_ERROR(ParseReference(name).status());
+  const std::shared_ptr<State> state = state_;
   const UniqueFd cancel(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!cancel.valid()) return SyscallError("eventfd");
-  if (!state_->Enter(cancel.get()))
+  if (!state->Enter(cancel.get()))
     return absl::CancelledError("the image service is shutting down");
   auto images = ImportArchive(
-      state_->store,
+      state->store,
       [&](const PullerOrder& task, std::span<const int> fds) {
-        return state_->RunSession(cancel.get(), task, fds, [](const PullProgress&) {});
+        return state->RunSession(cancel.get(), task, fds, [](const PullProgress&) {});
       },
       archive_fd, name);
-  state_->Leave(cancel.get());
+  state->Leave(cancel.get());
   if (!images.ok()) return Annotate(images.status(), "import images");
   return images;
 }

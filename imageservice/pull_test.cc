@@ -170,41 +170,39 @@ TEST_F(Pulling, ProgressTellsAllLayersAndTheEnd) {
   }
 }
 
-TEST_F(Pulling, BadImagesAreRefusedAndNothingIsLeft) {
-  const TestImage good = ThreeLayers();
-  memory_.Add("a/b", "good", good);
-  TestImage liar;
+// Images that are wrong in one way each, by tag; returns what their layers are called.
+std::map<std::string, std::string> AddBadImages(MemoryRegistry& registry) {
+  std::map<std::string, std::string> layers;
+  const auto add = [&](const std::string& tag, const TestImage& image) {
+    registry.Add("a/b", tag, image);
+    layers[tag] = image.layers()[0].digest;
+  };
+  TestImage liar, spoiled, longer, torn, text, missing;
   liar.AddLayer(TarArchive().File("f", "x").Finish(), TestCompression::kGzip,
                 "sha256:" + std::string(64, 'b'));
-  memory_.Add("a/b", "liar", liar);
-  TestImage spoiled;
+  add("liar", liar);
   spoiled.AddLayer(TarWithFile("f", 700'000, 3));
-  memory_.Add("a/b", "spoiled", spoiled);
-  memory_.SpoilBlob(spoiled.layers()[0].digest, std::string(spoiled.layers()[0].bytes.size(), 'x'));
-  TestImage longer;
+  add("spoiled", spoiled);
+  registry.SpoilBlob(layers["spoiled"], std::string(spoiled.layers()[0].bytes.size(), 'x'));
   longer.AddLayer(TarWithFile("f", 500'000, 4));
-  memory_.Add("a/b", "longer", longer);
-  memory_.SpoilBlob(longer.layers()[0].digest, longer.layers()[0].bytes + "x");
-  TestImage torn;
+  add("longer", longer);
+  registry.SpoilBlob(layers["longer"], longer.layers()[0].bytes + "x");
   const std::string tar = TarWithFile("f", 500'000, 5);
-  torn.AddLayer(tar.substr(0, tar.size() / 2));
-  memory_.Add("a/b", "torn", torn);
-  TestImage text;
-  text.AddLayer(std::string(5000, 'x'), TestCompression::kNone);
-  memory_.Add("a/b", "text", text);
-  TestImage missing;
+  add("torn", torn.AddLayer(tar.substr(0, tar.size() / 2)));
+  add("text", text.AddLayer(std::string(5000, 'x'), TestCompression::kNone));
   missing.AddLayer(TarWithFile("f", 1000, 6));
-  memory_.AddManifest("a/b", "missing", missing.Manifest());
-  memory_.AddBlob(missing.Config().digest, missing.Config().bytes);
-  memory_.AddManifest(
-      "a/b", "both",
-      {"sha256:" + std::string(64, 'c'), R"({"schemaVersion":2,"layers":[],"manifests":[]})",
-       "application/vnd.oci.image.index.v1+json"});
-  memory_.AddManifest("a/b", "alien", TestIndex({{"s390x", good.Manifest()}}));
+  layers["missing"] = missing.layers()[0].digest;
+  registry.AddManifest("a/b", "missing", missing.Manifest());
+  registry.AddBlob(missing.Config().digest, missing.Config().bytes);
+  registry.AddManifest("a/b", "alien", TestIndex({{"s390x", liar.Manifest()}}));
+  return layers;
+}
+
+TEST_F(Pulling, BadImagesAreRefusedAndNothingIsLeft) {
+  std::map<std::string, std::string> layers = AddBadImages(memory_);
   mistake_ = [](const TestRequest& request) -> std::optional<TestResponse> {
     if (absl::EndsWith(request.path, "/secret")) return TestResponse{.status = 401};
     if (absl::EndsWith(request.path, "/broken")) return TestResponse{.status = 500};
-    // Its digest in the header would be found wrong before its form.
     if (absl::EndsWith(request.path, "/both"))
       return TestResponse{.body = R"({"layers":[],"manifests":[]})"};
     return std::nullopt;
@@ -215,11 +213,11 @@ TEST_F(Pulling, BadImagesAreRefusedAndNothingIsLeft) {
     std::string text;
   } rows[] = {
       {"liar", absl::StatusCode::kDataLoss, "diffID"},
-      {"spoiled", absl::StatusCode::kDataLoss, spoiled.layers()[0].digest},
+      {"spoiled", absl::StatusCode::kDataLoss, layers["spoiled"]},
       {"longer", absl::StatusCode::kDataLoss, "descriptor"},
-      {"torn", absl::StatusCode::kDataLoss, torn.layers()[0].digest},
-      {"text", absl::StatusCode::kInvalidArgument, text.layers()[0].digest},
-      {"missing", absl::StatusCode::kNotFound, missing.layers()[0].digest},
+      {"torn", absl::StatusCode::kDataLoss, layers["torn"]},
+      {"text", absl::StatusCode::kInvalidArgument, layers["text"]},
+      {"missing", absl::StatusCode::kNotFound, layers["missing"]},
       {"both", absl::StatusCode::kInvalidArgument, "manifest and an index at once"},
       {"alien", absl::StatusCode::kNotFound, "linux/s390x"},
       {"none", absl::StatusCode::kNotFound, "MANIFEST_UNKNOWN"},
@@ -294,13 +292,13 @@ TEST_F(Pulling, TheEndOfThePullerEndsItsPulls) {
   const TestImage image = ThreeLayers();
   memory_.Add("a/b", "1", image);
   StallLayers(image);
-  std::thread caller(
-      [&] { EXPECT_EQ(Pull(Name("a/b:1")).status().code(), absl::StatusCode::kCancelled); });
+  std::thread caller([puller = puller_.get(), name = Name("a/b:1")] {
+    PullRequest request;
+    request.reference = name;
+    EXPECT_EQ(puller->Pull(request).status().code(), absl::StatusCode::kCancelled);
+  });
   ASSERT_TRUE(Eventually([] { return ChildPids().size() == 4; }));
-  Puller* puller = puller_.get();
-  // The caller is still in Pull: its operation outlives the puller.
-  puller_.release();
-  delete puller;
+  puller_.reset();
   caller.join();
   EXPECT_TRUE(ChildPids().empty());
 }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -183,8 +184,13 @@ class Own : public own::Gantry::Service {
     response->set_root(root_);
     return grpc::Status::OK;
   }
-  grpc::Status PullImage(grpc::ServerContext*, const own::PullImageRequest* request,
+  grpc::Status PullImage(grpc::ServerContext* context, const own::PullImageRequest* request,
                          grpc::ServerWriter<own::PullImageResponse>* writer) override {
+    if (request->image() == "slow") {
+      pulling = true;
+      while (!context->IsCancelled()) poll(nullptr, 0, 5);
+      return grpc::Status::CANCELLED;
+    }
     if (request->image() == "missing") {
       return {grpc::StatusCode::NOT_FOUND, "no such image in registry-1.docker.io"};
     }
@@ -209,6 +215,8 @@ class Own : public own::Gantry::Service {
     image->add_names(name);
     return grpc::Status::OK;
   }
+
+  std::atomic<bool> pulling = false;
 
  private:
   std::string root_;
@@ -353,6 +361,18 @@ TEST_F(CliTest, MissingImageIsPulledFirst) {
   const Outcome missing = Gantry({"run", "missing"});
   EXPECT_EQ(missing.code, 125);
   EXPECT_EQ(missing.err, "gantry: pull \"missing\": no such image in registry-1.docker.io\n");
+}
+
+TEST_F(CliTest, SignalEndsAPull) {
+  daemon_.script.image_here = false;
+  const auto process = Start({"run", "slow"});
+  ASSERT_TRUE(process.ok());
+  ASSERT_TRUE(Await([&] { return own_.pulling.load(); }));
+  ASSERT_TRUE(SignalPidFd(process->pidfd.get(), SIGTERM).ok());
+  const Outcome outcome = End(process);
+  EXPECT_EQ(outcome.code, 130);
+  EXPECT_EQ(outcome.err, "gantry: pull \"slow\": interrupted\n");
+  EXPECT_THAT(daemon_.calls, ElementsAre());
 }
 
 TEST_F(CliTest, WithoutAPodNetworkThereIsLoAndALineThatSaysSo) {

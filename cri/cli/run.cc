@@ -41,10 +41,6 @@ class Run {
       RemoveQuietly();
       return started;
     }
-    if (interrupts_.count() > 0) {
-      RemoveQuietly();
-      return kInterrupted;
-    }
     if (options_.detach) {
       printf("%s\n", container_id_.c_str());
       return 0;
@@ -60,6 +56,10 @@ class Run {
     fprintf(stderr, "gantry: %s\n", std::string(text).c_str());
   }
 
+  static Status Interrupted(absl::string_view what) {
+    return WithExitCode(absl::CancelledError(absl::StrCat(what, ": interrupted")), kInterrupted);
+  }
+
   Status GetImage() {
     ASSIGN_OR_RETURN(const bool here, HasImage(client_, options_.image));
     if (here) return absl::OkStatus();
@@ -69,11 +69,7 @@ class Run {
     pull.image = options_.image;
     const Status pulled = PullWithProgress(client_, pull, &call).status();
     interrupts_.CancelOnSignal(nullptr);
-    if (interrupts_.count() > 0) {
-      return WithExitCode(
-          absl::CancelledError(absl::StrCat("pull \"", options_.image, "\": interrupted")),
-          kInterrupted);
-    }
+    if (interrupts_.count() > 0) return Interrupted(absl::StrCat("pull \"", options_.image, "\""));
     return pulled;
   }
 
@@ -106,6 +102,8 @@ class Run {
   Status Start() {
     RETURN_IF_ERROR(RunSandbox());
     RETURN_IF_ERROR(CreateContainer());
+    // A signal that comes later stops the container, whose code is then the answer.
+    if (interrupts_.count() > 0) return Interrupted(absl::StrCat("start \"", identity_.name, "\""));
     api::StartContainerRequest start;
     start.set_container_id(container_id_);
     const Status status = Call<api::StartContainerResponse>(

@@ -194,14 +194,17 @@ TestResponse MemoryRegistry::AnswerBlob(const TestRequest& request,
           blob->second.substr(first)};
 }
 
-StatusOr<std::unique_ptr<DockerRegistry>> DockerRegistry::Start(const std::string& directory) {
+StatusOr<std::unique_ptr<DockerRegistry>> DockerRegistry::Start(const std::string& directory,
+                                                                const std::string& http,
+                                                                const std::string& top) {
   if (access(kRegistryBinary, X_OK) != 0)
     return absl::UnimplementedError("docker-registry is not installed");
   const uint16_t port = FreePort();
   const std::string config = absl::StrCat(directory, "/registry.yml");
   std::ofstream(config)
       << "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: " << directory
-      << "/data}}\nhttp: {addr: 127.0.0.1:" << port << "}\n";
+      << "/data}}\n"
+      << top << "\nhttp:\n  addr: 127.0.0.1:" << port << "\n  " << http << "\n";
   ASSIGN_OR_RETURN(ChildProcess process,
                    ChildProcess::Start(kRegistryBinary, {"serve", config}, {}));
   std::unique_ptr<DockerRegistry> registry(new DockerRegistry(std::move(process), port));

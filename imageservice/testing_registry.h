@@ -68,8 +68,11 @@ class MemoryRegistry {
 // A docker-registry process on loopback with a folder of its own.
 class DockerRegistry {
  public:
-  // kUnimplemented when it is not installed.
-  static StatusOr<std::unique_ptr<DockerRegistry>> Start(const std::string& directory);
+  // kUnimplemented when it is not installed. `http`: more lines for the http section of its
+  // configuration, `top`: for the top level (YAML, one line each).
+  static StatusOr<std::unique_ptr<DockerRegistry>> Start(const std::string& directory,
+                                                         const std::string& http = "",
+                                                         const std::string& top = "");
   // 127.0.0.1:<port>
   std::string host() const;
   Status Push(const std::string& repository, const std::string& tag, const TestImage& image) const;

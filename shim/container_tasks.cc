@@ -1,6 +1,5 @@
 // The verbs that are about one container.
 #include <fcntl.h>
-#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -54,7 +53,6 @@ void TaskService::CreateContainer(const proto::CreateContainer& request, Fds fds
   } else {
     responder.Finish(container.status());
   }
-  malloc_trim(0);  // a spec is large, and parsed once
 }
 
 StatusOr<std::unique_ptr<ContainerProcess>> TaskService::Create(

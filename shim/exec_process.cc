@@ -103,18 +103,20 @@ void ExecProcess::OnReadable() {
   } else if (*step == runtime::ExecOperation::Step::kRunning) {
     terminal_ = operation_->TakeTerminal();
     if (const Done done = std::exchange(started_, nullptr)) done(absl::OkStatus());
+    FinishExit();
   }
 }
 
 void ExecProcess::Fail(const Status& status) {
   if (const Done done = std::exchange(started_, nullptr)) done(status);
+  FinishExit();
 }
 
 void ExecProcess::OnMiddleExit() {
   middle_gone_ = true;
-  // Its last words may still be in the socket: they bring the pid.
-  if (pid() <= 0 && watch_.active()) OnReadable();
-  if (pid() <= 0 && !watch_.active()) hold_.Reset();
+  // Its last words may still be in the socket, behind a terminal and an error of the real process:
+  // they bring the pid.
+  for (int i = 0; i < 3 && pid() <= 0 && watch_.active(); ++i) OnReadable();
   if (pid() <= 0) {
     watch_.Reset();
     hold_.Reset();
@@ -124,18 +126,20 @@ void ExecProcess::OnMiddleExit() {
 }
 
 void ExecProcess::OnExit(ExitStatus status) {
-  // How execve went comes first; each call takes one message, and at most a terminal and an end are
-  // there.
-  for (int i = 0; i < 3 && watch_.active(); ++i) OnReadable();
-  watch_.Reset();
   exit_code_ = status.Code();
-  Fail(absl::InternalError("the process was killed before it was set up"));
+  FinishExit();
+}
+
+// How execve went comes first. The middle process may hold the handshake open for a moment longer
+// than a short program lives.
+void ExecProcess::FinishExit() {
+  if (!exit_code_ || started_) return;
   for (const auto& done : std::exchange(when_exited_, {})) done(*exit_code_);
   CheckGone();
 }
 
 void ExecProcess::CheckGone() {
-  if (!middle_gone_ || (pid() > 0 && !exit_code_)) return;
+  if (!middle_gone_ || started_ || (pid() > 0 && !exit_code_)) return;
   if (const auto gone = std::exchange(when_gone_, nullptr)) gone();
 }
 

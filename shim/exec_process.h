@@ -70,6 +70,7 @@ class ExecProcess {
   void LearnPid();
   void OnMiddleExit();
   void OnExit(ExitStatus status);
+  void FinishExit();
   void CheckGone();
 
   ShimServices services_;

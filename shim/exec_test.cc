@@ -100,7 +100,7 @@ TEST_F(ShimExec, IsKilledAsATreeWithoutItsOwnCgroup) {
   ASSERT_EQ(ExecGroups(), 1U);
   const size_t before = Processes();
   ASSERT_EQ(Begin("f", {"/bin/sh", "-c", "(sleep 1000 & sleep 1000) & wait"}), absl::OkStatus());
-  ASSERT_TRUE(Eventually([&] { return Processes() >= before + 4; }));
+  ASSERT_TRUE(Eventually([&] { return Processes() >= before + 3; }));
   ASSERT_EQ(Kill("f"), absl::OkStatus());
   EXPECT_EQ(*Wait("f"), 137);
   EXPECT_TRUE(Eventually([&] { return Processes() == before; }));

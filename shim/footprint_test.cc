@@ -20,8 +20,12 @@ TEST(ShimFootprint, ShimAndPumpAreSmall) {
   std::vector<std::unique_ptr<TestPod>> pods;
   for (int i = 0; i < kPods; ++i) {
     pods.push_back(std::make_unique<TestPod>(&daemon));
+    proto::Request request;
+    request.mutable_create_pod()->add_new_namespaces("ipc");
+    ASSERT_EQ(pods.back()->Call(request).status(), absl::OkStatus());
     ASSERT_EQ(pods.back()->Run("c", "echo hello; sleep 1000"), absl::OkStatus());
-    ASSERT_EQ(RunExec(pods.back().get(), "c", "e", "true").exit_code, 0);
+    const ExecOutcome exec = RunExec(pods.back().get(), "c", "e", "true");
+    ASSERT_EQ(exec.exit_code, 0) << exec.status;
   }
   // The pump gives its buffer back after a second without output.
   sleep(3);

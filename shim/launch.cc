@@ -15,6 +15,9 @@ namespace gantry::shim {
 namespace {
 
 constexpr int kConnectionFd = 3;
+// Chunks in malloc's thread cache count as used: a handful of them keeps pages from being given
+// back.
+constexpr char kMalloc[] = "GLIBC_TUNABLES=glibc.malloc.tcache_count=0";
 
 std::vector<std::string> Arguments(const LaunchOptions& options) {
   std::vector<std::string> args = {
@@ -38,7 +41,7 @@ StatusOr<LaunchedShim> Launch(const LaunchOptions& options) {
   ASSIGN_OR_RETURN_CONTEXT(ClonedProcess child,
                            Spawn({.path = options.binary,
                                   .args = Arguments(options),
-                                  .env = {},
+                                  .env = {kMalloc},
                                   .fds = {{null.get(), 0},
                                           {null.get(), 1},
                                           {log.get(), 2},

@@ -3,7 +3,6 @@
 //   gantry-shim --connection-fd=N --pod=ID --dir=DIR --init=PATH [--cgroup=DIR]…
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -22,6 +21,7 @@
 #include "shim/event_loop.h"
 #include "shim/event_queue.h"
 #include "shim/journal.h"
+#include "shim/memory.h"
 #include "shim/pump.h"
 #include "shim/pump_handle.h"
 #include "shim/reaper.h"
@@ -66,16 +66,8 @@ StatusOr<Arguments> Parse(int argc, char** argv) {
   return arguments;
 }
 
-// Small and given back early: a shim sleeps nearly all of its life, and there is one per pod.
-void FrugalMalloc() {
-  mallopt(M_ARENA_MAX, 1);
-  mallopt(M_TOP_PAD, 0);
-  mallopt(M_TRIM_THRESHOLD, 32 << 10);
-  mallopt(M_MMAP_THRESHOLD, 32 << 10);
-}
-
 Status SetUpProcess(const Arguments& arguments) {
-  FrugalMalloc();
+  ConfigureMemory();
   sigset_t all;
   sigfillset(&all);
   if (sigprocmask(SIG_SETMASK, &all, nullptr) != 0) return SyscallError("sigprocmask");
@@ -127,7 +119,6 @@ Status Serve(const Arguments& arguments, const std::function<void(UniqueFd)>& ru
   RETURN_IF_ERROR(server.Add(UniqueFd(arguments.connection_fd)));
   const std::string socket = absl::StrCat(arguments.dir, "/shim.sock");
   RETURN_IF_ERROR(server.Listen(socket));
-  malloc_trim(0);
   RETURN_IF_ERROR(loop->Run());
   unlink(socket.c_str());
   // Not by returning: what still lives in the kernel must not be waited for in destructors.

@@ -1,6 +1,5 @@
 #include "shim/pump.h"
 
-#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -19,6 +18,7 @@
 #include "runtime/base/log.h"
 #include "shim/container_log.h"
 #include "shim/event_loop.h"
+#include "shim/memory.h"
 #include "shim/pump_messages.h"
 
 namespace gantry::shim {
@@ -179,11 +179,12 @@ void Pump::ReleaseWhenIdle() {
       return;
     }
     madvise(buffer_, kReadSize, MADV_DONTNEED);
-    malloc_trim(0);
+    ReleaseMemory();
   });
 }
 
 Status Serve(UniqueFd control) {
+  ReleaseMemory();
   ASSIGN_OR_RETURN(auto loop, EventLoop::Create());
   void* buffer =
       mmap(nullptr, kReadSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -23,7 +23,7 @@ uint32_t PumpHandle::Open(std::string path, UniqueFd out, UniqueFd err, Done ope
   log.out = std::move(out);
   log.err = std::move(err);
   Wait(id, PumpVerb::kOpen, std::move(opened));
-  Ensure();
+  Start();
   Queue(PumpVerb::kOpen, id);
   return id;
 }
@@ -161,8 +161,8 @@ Status PumpHandle::Spawn() {
   return absl::OkStatus();
 }
 
-void PumpHandle::Ensure() {
-  if (child_.active() || logs_.empty()) return;
+void PumpHandle::Start() {
+  if (child_.active()) return;
   if (const Status status = Spawn(); !status.ok()) {
     gantry::Log(LogLevel::kError, "cannot start the pump",
                 {{"error", std::string(status.message())}});
@@ -189,7 +189,7 @@ void PumpHandle::OnExit() {
   ++failures_;
   gantry::Log(LogLevel::kWarning, "the pump has died, starting a new one");
   restart_ = loop_->After(delay, [this] {
-    Ensure();
+    Start();
     for (const auto& [id, log] : logs_) {
       queue_.push_back({PumpVerb::kOpen, id});
       if (log.waiting.contains(PumpVerb::kReopen)) queue_.push_back({PumpVerb::kReopen, id});

@@ -37,6 +37,10 @@ class PumpHandle {
   PumpHandle(const PumpHandle&) = delete;
   PumpHandle& operator=(const PumpHandle&) = delete;
 
+  // Starts the pump ahead of the first log: the earlier, the less of the shim's memory it is a copy
+  // of.
+  void Start();
+
   // Every callback is called exactly once, from the loop, at the latest after kPumpBound
   // (kUnavailable).
 
@@ -77,7 +81,6 @@ class PumpHandle {
   void OnControl(uint32_t events);
   void OnAnswer(const PumpMessage& answer);
   Status Spawn();
-  void Ensure();
   void OnExit();
 
   EventLoop* loop_;

@@ -9,11 +9,13 @@
 #include "runtime/base/log.h"
 #include "runtime/linux/unix_socket.h"
 #include "shim/client.h"
+#include "shim/memory.h"
 
 namespace gantry::shim {
 namespace {
 
 constexpr size_t kMaxConnections = 8;
+constexpr absl::Duration kQuiet = absl::Milliseconds(500);
 
 }  // namespace
 
@@ -66,6 +68,7 @@ void Server::OnRequest(Connection* connection, uint32_t stream, const proto::Req
     responder.Finish(absl::FailedPreconditionError("say Hello first"));
     return;
   }
+  quiet_ = loop_->After(kQuiet, ReleaseMemory);
   service_->Handle(request, std::move(fds), responder);
   if (!request.has_hello() || request.hello().version() != kProtocolVersion) return;
   TakeOver(connection);

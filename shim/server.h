@@ -42,6 +42,7 @@ class Server {
   EventLoop::Watch watch_;
   std::list<std::shared_ptr<Connection>> connections_;
   Connection* active_ = nullptr;
+  EventLoop::Timer quiet_;  // runs out when no request has come for a while
 };
 
 }  // namespace gantry::shim

@@ -107,6 +107,7 @@ Status TaskService::MakePod(const proto::CreatePod& request) {
   wanted.init_binary_fd = options_.init_binary.get();
   ASSIGN_OR_RETURN(pod_, runtime::MakePodNamespaces(wanted));
   pod_made_ = true;
+  services_.pump->Start();
   if (pod_.init_pid <= 0) return absl::OkStatus();
   services_.journal->Process("init", pod_.init_pid);
   pod_init_ = services_.reaper->Watch(pod_.init_pid, [this](ExitStatus) {

@@ -173,7 +173,7 @@ StatusOr<std::string> Compile(const Profile& profile) {
   ASSIGN_OR_RETURN(const std::string rules, CompileRules(profile, architectures));
   const std::vector<sock_filter> prelude = Prelude(profile, architectures);
   std::string program(prelude.size() * sizeof(sock_filter), '\0');
-  memcpy(program.data(), prelude.data(), program.size());
+  if (!prelude.empty()) memcpy(program.data(), prelude.data(), program.size());
   program += rules;
   const size_t instructions = program.size() / sizeof(sock_filter);
   if (instructions > BPF_MAXINSNS) {

@@ -271,7 +271,8 @@ void ContainerProcess::OnExit(ExitStatus status) {
   if (const Done done = std::exchange(started_, nullptr)) {
     done(absl::InternalError("the container's init has ended before it was started"));
   }
-  KillRest();
+  // An abandoned one was killed whole; its cgroup may be another's by now.
+  if (!abandoned_) KillRest();
   exit_.set_oom_killed(exit_.exit_code() == kKilledCode && oom_ != nullptr && oom_->HasRisen());
   oom_.reset();
   FinishLog();

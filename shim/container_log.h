@@ -34,9 +34,8 @@ class LogFile {
   Status Open(const std::string& path);
   // Opens the path anew and closes the old file. On failure the old one stays.
   Status Reopen();
-  // Writes all `parts`: whole lines. They are modified.
+  // Writes all `parts`: whole lines. They are modified. Without an open file they are dropped.
   void Write(std::vector<iovec>* parts);
-  [[nodiscard]] bool is_open() const { return file_.valid(); }
   [[nodiscard]] uint64_t dropped_bytes() const { return dropped_bytes_; }
 
  private:

@@ -34,6 +34,7 @@ struct Stream {
 };
 
 struct ContainerLog {
+  bool discard = false;  // no path was given
   LogFile file;
   std::array<std::unique_ptr<Stream>, 2> streams;  // stdout, stderr; none once it has ended
 };
@@ -93,7 +94,7 @@ void Pump::Handle(ReceivedPumpMessage received) {
   } else if (it == logs_.end()) {
     status = absl::InternalError("the pump does not know this log");
   } else if (answer.verb == PumpVerb::kReopen) {
-    status = it->second.file.is_open() ? it->second.file.Reopen() : absl::OkStatus();
+    if (!it->second.discard) status = it->second.file.Reopen();
   } else {
     answer.dropped_bytes = Finish(&it->second);
     logs_.erase(it);
@@ -107,19 +108,21 @@ void Pump::Handle(ReceivedPumpMessage received) {
 
 Status Pump::Open(const PumpMessage& message, std::vector<UniqueFd> fds) {
   ContainerLog& log = logs_[message.log];
+  log.discard = message.text.empty();
+  // Without its file the output is dropped, and counted: a workload must not stand still at a full
+  // pipe.
   Status status;
-  if (!message.text.empty()) status = log.file.Open(message.text);
-  for (size_t i = 0; i < fds.size() && i < 2 && status.ok(); ++i) {
+  if (!log.discard) status = log.file.Open(message.text);
+  for (size_t i = 0; i < fds.size() && i < 2; ++i) {
     std::unique_ptr<Stream>& stream = log.streams[i];
     stream = std::make_unique<Stream>(std::move(fds[i]), i == 0 ? "stdout" : "stderr");
     auto watch = loop_->Add(stream->fd.get(), EPOLLIN, [this, &log, &stream](uint32_t) {
       ReadSome(&log, &stream, kReadSize);
       if (stream == nullptr) QuitWhenOrphaned();
     });
-    status = watch.status();
     if (watch.ok()) stream->watch = *std::move(watch);
+    status.Update(watch.status());
   }
-  if (!status.ok()) logs_.erase(message.log);
   return status;
 }
 
@@ -131,11 +134,11 @@ size_t Pump::ReadSome(ContainerLog* log, std::unique_ptr<Stream>* stream, size_t
   const int64_t now = absl::GetCurrentTimeNanos();
   if (size > 0) {
     const absl::string_view data(buffer_, static_cast<size_t>(size));
-    if (log->file.is_open()) (*stream)->cutter.Write(data, now, &log->file);
+    if (!log->discard) (*stream)->cutter.Write(data, now, &log->file);
     return data.size();
   }
   // End of file; EIO is how a terminal says it.
-  if (log->file.is_open()) (*stream)->cutter.Finish(now, &log->file);
+  if (!log->discard) (*stream)->cutter.Finish(now, &log->file);
   stream->reset();
   return 0;
 }
@@ -153,7 +156,7 @@ uint64_t Pump::Finish(ContainerLog* log) {
       if (size == 0) break;
       left -= size;
     }
-    if (stream != nullptr && log->file.is_open()) {
+    if (stream != nullptr && !log->discard) {
       stream->cutter.Finish(absl::GetCurrentTimeNanos(), &log->file);
     }
   }

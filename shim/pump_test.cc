@@ -60,6 +60,25 @@ TEST_F(ShimPump, ANewOneGoesOnWhereTheLastOneDied) {
   EXPECT_EQ(pod_->LogLines("c"), (std::vector<std::string>{"stdout F one", "stdout F two"}));
 }
 
+TEST_F(ShimPump, ANewOneThatCannotOpenTheLogStillReads) {
+  ASSERT_EQ(pod_->Run("c",
+                      "echo one; while [ ! -e /tmp/go-lost ]; do sleep 0.01; done; "
+                      "head -c 1000000 /dev/zero; exit 5"),
+            absl::OkStatus());
+  ASSERT_TRUE(Eventually([&] { return pod_->LogLines("c").size() == 1; }));
+  const std::string logs = pod_->dir() + "/logs";
+  ASSERT_EQ(rename(logs.c_str(), (logs + ".gone").c_str()), 0);
+  ASSERT_EQ(CreateFileAt(AT_FDCWD, logs, "in the way", 0644), absl::OkStatus());
+  const pid_t first = pod_->pump_pid();
+  ASSERT_EQ(kill(first, SIGKILL), 0);
+  ASSERT_TRUE(Eventually([&] { return pod_->pump_pid() != first; }));
+  ASSERT_EQ(CreateFileAt(AT_FDCWD, daemon_->box().rootfs() + "/tmp/go-lost", "", 0644),
+            absl::OkStatus());
+  const proto::ExitRecord exit = pod_->AwaitExit("c");
+  EXPECT_EQ(exit.exit_code(), 5) << "the workload is not held up";
+  EXPECT_TRUE(exit.log_incomplete());
+}
+
 TEST_F(ShimPump, AFullDiskIsToldAndKillsNobody) {
   const std::string logs = pod_->dir() + "/logs";
   ASSERT_EQ(mkdir(logs.c_str(), 0755), 0);

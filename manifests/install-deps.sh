@@ -25,7 +25,7 @@ build_packages=(
 )
 test_packages=(
   busybox-static docker-registry user-mode-linux skopeo jq containernetworking-plugins
-  clang clang-format clang-tidy universal-ctags strace util-linux dpkg-dev bzip2 e2fsprogs
+  clang "libclang-rt-dev|libclang-rt-14-dev" clang-format clang-tidy universal-ctags strace util-linux dpkg-dev bzip2 e2fsprogs
   procps openssl python3 python3-yaml
 )
 

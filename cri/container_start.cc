@@ -1,0 +1,73 @@
+// StartContainer: one message to the shim; the waiting child calls execve.
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+#include "cri/container_lookup.h"
+#include "cri/persist.h"
+#include "cri/rpc.h"
+#include "cri/service.h"
+
+namespace gantry::cri {
+namespace {
+
+constexpr absl::Duration kShimAnswer = absl::Seconds(60);
+constexpr int kStartErrorCode = 128;
+
+// The container ends as EXITED with code 128, reason StartError and the child's own words: what
+// kubectl shows.
+Status NoteStartError(Node* node, const std::string& id, const Status& cause) {
+  node->containers.Update(id, [&cause](Container& container) {
+    store::ContainerRecord& record = container.record;
+    record.set_state(v1::CONTAINER_EXITED);
+    record.set_exit_code(kStartErrorCode);
+    record.set_reason("StartError");
+    record.set_message(std::string(cause.message()));
+    record.set_started_at_ns(0);
+    record.set_finished_at_ns(absl::ToUnixNanos(absl::Now()));
+    container.starting = false;
+  });
+  RETURN_IF_ERROR(PersistContainer(node, id));
+  return cause;
+}
+
+Status Start(Node* node, const std::string& given_id) {
+  ASSIGN_OR_RETURN(const auto container, FindContainer(*node, given_id));
+  const std::string& id = container->id();
+  bool mine = false;
+  node->containers.Update(id, [&mine](Container& c) {
+    mine = c.record.state() == v1::CONTAINER_CREATED && !c.starting && !c.removing;
+    c.starting |= mine;
+  });
+  if (!mine)
+    return absl::FailedPreconditionError(
+        absl::StrCat("start container \"", id, "\": it is ",
+                     v1::ContainerState_Name(static_cast<v1::ContainerState>(container->state())),
+                     ", not CONTAINER_CREATED, or being started or removed"));
+  const auto shim = ShimOf(*node, *container);
+  if (!shim.ok()) return NoteStartError(node, id, shim.status());
+  shim::proto::Request request;
+  request.mutable_start_container()->set_container_id(id);
+  const auto reply = (*shim)->client->Call(request, {}, kShimAnswer);
+  if (!reply.ok())
+    return NoteStartError(node, id,
+                          Annotate(reply.status(), absl::StrCat("start container \"", id, "\"")));
+  const int64_t started_at = reply->reply.start_container().started_at_ns();
+  node->containers.Update(id, [started_at](Container& c) {
+    c.starting = false;
+    c.record.set_started_at_ns(started_at);
+    if (!c.exited()) c.record.set_state(v1::CONTAINER_RUNNING);  // it may have ended already
+  });
+  return PersistContainer(node, id);
+}
+
+}  // namespace
+
+grpc::Status RuntimeService::StartContainer(grpc::ServerContext* context,
+                                            const v1::StartContainerRequest* request,
+                                            v1::StartContainerResponse*) {
+  const std::string& id = request->container_id();
+  return Serve(node_.log, context, "StartContainer", id,
+               [&](const Rpc&) -> absl::Status { return Start(&node_, id); });
+}
+
+}  // namespace gantry::cri

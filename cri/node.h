@@ -1,0 +1,76 @@
+// Everything that the RPCs work with: built once by main.cc, passed by reference, no singletons.
+// Members are thread-safe or immutable after start.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "cri/background.h"
+#include "cri/config/config.h"
+#include "cri/container.h"
+#include "cri/create_operations.h"
+#include "cri/log.h"
+#include "cri/name_registry.h"
+#include "cri/network/cni.h"
+#include "cri/object_locks.h"
+#include "cri/object_table.h"
+#include "cri/sandbox.h"
+#include "cri/store/store.h"
+#include "imageservice/image_store.h"
+#include "imageservice/pull.h"
+#include "imageservice/snapshot.h"
+#include "runtime/linux/cgroup.h"
+#include "runtime/seccomp/compile.h"
+#include "shim/client.h"
+
+namespace gantry::cri {
+
+// What this machine and this daemon can do; found out once at start.
+struct NodeFeatures {
+  std::string boot_id;
+  CgroupHost cgroups;
+  std::set<std::string> capabilities;  // what the daemon holds: containers get no more
+  int oom_score_adj = 0;               // of the daemon: lower needs CAP_SYS_RESOURCE
+  bool may_lower_oom_score_adj = false;
+  bool recursive_read_only_mounts = false;  // mount_setattr(2), Linux 5.12
+};
+
+struct Node {
+  Config config;
+  Logger log;
+  NodeFeatures features;
+  std::string shim_binary, init_binary;
+  std::vector<std::string>
+      shim_cgroup_dirs;  // one cgroup for all shims, outside of the pods' limits
+  int64_t started_at_ns = 0;
+
+  std::unique_ptr<Store> store;
+  std::unique_ptr<images::ImageStore> images;
+  std::unique_ptr<images::Snapshots> snapshots;
+  std::unique_ptr<images::Puller> puller;
+  std::unique_ptr<Network> network;
+  std::unique_ptr<shim::Reactor> reactor;
+  std::unique_ptr<Background> events;      // what shims tell
+  std::unique_ptr<Background> background;  // acknowledgements, clean-up, sweeps
+  seccomp::FilterCache filters;
+
+  ObjectTable<Sandbox> sandboxes;
+  ObjectTable<Container> containers;
+  NameRegistry names;  // of sandboxes and containers
+  ObjectLocks stops;   // by sandbox: one stop or removal at a time
+  std::unique_ptr<CreateOperations> creations;
+  absl::Mutex persist_order;  // see persist.h
+
+  [[nodiscard]] std::string PodDirectory(const std::string& id) const {
+    return config.state + "/pods/" + id;
+  }
+  // Empty: where a container's child attaches its root file system, in its own mount namespace.
+  [[nodiscard]] std::string RootfsMountPoint() const { return config.state + "/rootfs"; }
+  [[nodiscard]] std::string ContainerDirectory(const std::string& id) const {
+    return config.root + "/containers/" + id;
+  }
+};
+
+}  // namespace gantry::cri

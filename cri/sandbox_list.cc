@@ -1,0 +1,41 @@
+#include "absl/strings/match.h"
+
+#include "cri/rpc.h"
+#include "cri/service.h"
+
+namespace gantry::cri {
+namespace {
+
+bool Matches(const Sandbox& sandbox, const v1::PodSandboxFilter& filter) {
+  if (!sandbox.claimed || !absl::StartsWith(sandbox.id(), filter.id())) return false;
+  if (filter.has_state() && sandbox.record.state() != filter.state().state()) return false;
+  return LabelsMatch(filter.label_selector(), sandbox.config->labels());
+}
+
+}  // namespace
+
+grpc::Status RuntimeService::ListPodSandbox(grpc::ServerContext*,
+                                            const v1::ListPodSandboxRequest* request,
+                                            v1::ListPodSandboxResponse* response) {
+  for (const auto& sandbox : node_.sandboxes.List())
+    if (Matches(*sandbox, request->filter())) *response->add_items() = SandboxSummary(*sandbox);
+  return grpc::Status::OK;
+}
+
+grpc::Status RuntimeService::StreamPodSandboxes(
+    grpc::ServerContext*, const v1::StreamPodSandboxesRequest* request,
+    grpc::ServerWriter<v1::StreamPodSandboxesResponse>* writer) {
+  constexpr int kBatch = 1000;
+  v1::StreamPodSandboxesResponse batch;
+  for (const auto& sandbox : node_.sandboxes.List()) {
+    if (!Matches(*sandbox, request->filter())) continue;
+    *batch.add_pod_sandboxes() = SandboxSummary(*sandbox);
+    if (batch.pod_sandboxes_size() < kBatch) continue;
+    if (!writer->Write(batch)) return grpc::Status::OK;
+    batch.Clear();
+  }
+  if (batch.pod_sandboxes_size() > 0) writer->Write(batch);
+  return grpc::Status::OK;
+}
+
+}  // namespace gantry::cri

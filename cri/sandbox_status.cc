@@ -1,0 +1,41 @@
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include <nlohmann/json.hpp>
+
+#include "cri/rpc.h"
+#include "cri/service.h"
+
+namespace gantry::cri {
+namespace {
+
+std::string InfoJson(const Sandbox& sandbox) {
+  const nlohmann::json info = {{"pid", sandbox.record.shim_pid()},
+                               {"networkNamespace", sandbox.record.netns_path()},
+                               {"runtimeHandler", sandbox.record.runtime_handler()},
+                               {"hostname", sandbox.record.hostname()},
+                               {"message", sandbox.record.message()},
+                               {"cgroupParent", sandbox.record.cgroup_parent()}};
+  return info.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+grpc::Status RuntimeService::PodSandboxStatus(grpc::ServerContext* context,
+                                              const v1::PodSandboxStatusRequest* request,
+                                              v1::PodSandboxStatusResponse* response) {
+  const std::string& id = request->pod_sandbox_id();
+  return Serve(node_.log, context, "PodSandboxStatus", id, [&](const Rpc&) -> absl::Status {
+    const auto sandbox = node_.sandboxes.FindByPrefix(id);
+    if (sandbox == nullptr || !sandbox->claimed)
+      return absl::NotFoundError(absl::StrCat("pod sandbox \"", id, "\" does not exist"));
+    *response->mutable_status() = SandboxStatusMessage(*sandbox);
+    response->set_timestamp(absl::ToUnixNanos(absl::Now()));
+    for (const auto& container : node_.containers.List())
+      if (container->claimed && container->record.sandbox_id() == sandbox->id())
+        *response->add_containers_statuses() = ContainerStatusMessage(*container);
+    if (request->verbose()) (*response->mutable_info())["info"] = InfoJson(*sandbox);
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace gantry::cri

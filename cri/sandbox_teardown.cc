@@ -1,0 +1,147 @@
+#include "cri/sandbox_teardown.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+#include "cri/container_teardown.h"
+#include "cri/network/netns.h"
+#include "cri/pod_files.h"
+#include "runtime/linux/pidfd.h"
+
+namespace gantry::cri {
+namespace {
+
+constexpr absl::Duration kKillDeadline = absl::Seconds(20);
+constexpr absl::Duration kShimDeadline = absl::Seconds(10);
+constexpr std::chrono::milliseconds kCgroupPatience(2000);
+
+std::vector<std::shared_ptr<const Container>> ContainersOf(const Node& node,
+                                                           const std::string& sandbox_id) {
+  std::vector<std::shared_ptr<const Container>> found;
+  for (const auto& container : node.containers.List())
+    if (container->record.sandbox_id() == sandbox_id) found.push_back(container);
+  return found;
+}
+
+// All at once, then a wait for each.
+Status KillContainers(Node* node, const std::string& id) {
+  const auto containers = ContainersOf(*node, id);
+  for (const auto& container : containers)
+    if (!container->exited()) KillContainer(node, *container);
+  const absl::Time deadline = absl::Now() + kKillDeadline;
+  for (const auto& container : containers) {
+    const bool ended = node->containers.WaitUntil(
+        container->id(), [](const Container& c) { return c.exited(); }, deadline, {});
+    if (!ended)
+      return absl::DeadlineExceededError(
+          absl::StrCat("container \"", container->id(), "\" does not end after SIGKILL"));
+  }
+  return absl::OkStatus();
+}
+
+void EndShim(Node* node, const Sandbox& sandbox) {
+  if (sandbox.shim == nullptr) return;
+  shim::proto::Request request;
+  request.mutable_shutdown();
+  const auto reply = sandbox.shim->client->Call(request, {}, kShimDeadline);
+  if (!reply.ok())
+    node->log.Warning(
+        "the shim did not end by itself, ignoring: it is killed",
+        {{kPodField, sandbox.id()}, {"error", std::string(reply.status().message())}});
+  sandbox.shim->client->Close();
+  const int pidfd = sandbox.shim->pidfd.get();
+  if (pidfd < 0) return;
+  pollfd gone = {pidfd, POLLIN, 0};
+  if (reply.ok() && poll(&gone, 1, 2000) == 0) (void)SignalPidFd(pidfd, SIGKILL);
+  if (!reply.ok()) (void)SignalPidFd(pidfd, SIGKILL);
+  poll(&gone, 1, 5000);
+  siginfo_t info;
+  waitid(P_PIDFD, static_cast<id_t>(pidfd), &info,
+         WEXITED | WNOHANG);  // fails when it is not our child
+}
+
+// From the record, whatever is configured now; also when the namespace is gone.
+Status LeaveNetwork(Node* node, const Sandbox& sandbox, store::SandboxRecord* record) {
+  if (record->network_intended()) {
+    PodNetworkRequest request = NetworkRequestOf(*sandbox.config, *record);
+    if (!IsPinnedNetns(request.netns_path)) request.netns_path.clear();
+    RETURN_IF_ERROR_CONTEXT(node->network->Del(request, record->cni_config(), record->cni_result()),
+                            "take the pod off its network");
+    record->set_network_intended(false);
+  }
+  if (!record->netns_path().empty()) RETURN_IF_ERROR(UnpinNetns(record->netns_path()));
+  return absl::OkStatus();
+}
+
+Status RemoveMounts(const Node& node, const std::string& id) {
+  const std::string shm = node.PodDirectory(id) + "/shm";
+  if (umount2(shm.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno != EINVAL && errno != ENOENT)
+    return SyscallError("umount", shm);
+  return absl::OkStatus();
+}
+
+// The kubelet cannot end its pod while a cgroup of ours is left below its own.
+Status RemoveCgroups(Node* node, const std::string& id, const store::SandboxRecord& record) {
+  for (const auto& container : ContainersOf(*node, id))
+    RETURN_IF_ERROR(RemoveCgroup(container->cgroup, kCgroupPatience));
+  for (const std::string& path : record.cgroup_dirs()) {
+    ASSIGN_OR_RETURN(const CgroupPaths paths, CgroupPathsFor(node->features.cgroups, path));
+    RETURN_IF_ERROR(RemoveCgroup(paths, kCgroupPatience));
+  }
+  return absl::OkStatus();
+}
+
+Status StopLocked(Node* node, const std::string& id) {
+  // From here on no container can be created in it; status and lists go on answering.
+  const auto sandbox = node->sandboxes.Update(
+      id, [](Sandbox& changed) { changed.record.set_state(v1::SANDBOX_NOTREADY); });
+  if (sandbox == nullptr || sandbox->record.stopped()) return absl::OkStatus();
+  const std::string context = absl::StrCat("stop pod sandbox \"", id, "\"");
+  RETURN_IF_ERROR_CONTEXT(KillContainers(node, id), context);
+  EndShim(node, *sandbox);
+  store::SandboxRecord record = sandbox->record;
+  RETURN_IF_ERROR_CONTEXT(LeaveNetwork(node, *sandbox, &record), context);
+  RETURN_IF_ERROR_CONTEXT(RemoveMounts(*node, id), context);
+  RETURN_IF_ERROR_CONTEXT(RemoveCgroups(node, id, record), context);
+  record.set_stopped(true);
+  RETURN_IF_ERROR_CONTEXT(node->store->Put(record), context);
+  node->sandboxes.Update(id, [&record](Sandbox& changed) {
+    changed.record = record;
+    changed.shim = nullptr;
+  });
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Status StopSandbox(Node* node, const std::string& id) {
+  const auto lock = node->stops.Lock(id);
+  return StopLocked(node, id);
+}
+
+Status RemoveSandbox(Node* node, const std::string& id) {
+  const auto lock = node->stops.Lock(id);
+  RETURN_IF_ERROR(StopLocked(node, id));
+  const auto sandbox = node->sandboxes.Find(id);
+  if (sandbox == nullptr) return absl::OkStatus();
+  for (const auto& container : ContainersOf(*node, id))
+    RETURN_IF_ERROR(RemoveContainerObject(node, container->id()));
+  std::error_code error;
+  std::filesystem::remove_all(node->PodDirectory(id), error);
+  if (error)
+    return absl::InternalError(absl::StrCat("remove pod sandbox \"", id, "\": ", error.message()));
+  RETURN_IF_ERROR(node->store->DeleteSandbox(id));
+  node->sandboxes.Erase(id);
+  node->names.Release("pod/" + SandboxName(sandbox->config->metadata()), id);
+  return absl::OkStatus();
+}
+
+}  // namespace gantry::cri

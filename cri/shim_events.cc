@@ -1,0 +1,127 @@
+#include "cri/shim_events.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+#include "cri/persist.h"
+#include "runtime/linux/pidfd.h"
+#include "shim/journal.h"
+
+namespace gantry::cri {
+namespace {
+
+constexpr absl::Duration kShimAnswer = absl::Seconds(10);
+
+ContainerExit ExitOf(const shim::proto::ExitRecord& record) {
+  return {record.exit_code(), record.finished_at_ns(), record.oom_killed(),
+          record.log_incomplete()};
+}
+
+void Acknowledge(Node* node, const std::string& pod_id, uint64_t sequence) {
+  const auto sandbox = node->sandboxes.Find(pod_id);
+  if (sandbox == nullptr || sandbox->shim == nullptr) return;
+  shim::proto::Request request;
+  request.mutable_acknowledge_events()->set_sequence(sequence);
+  if (const auto reply = sandbox->shim->client->Call(request, {}, kShimAnswer); !reply.ok())
+    node->log.Debug("event not acknowledged, ignoring: it will be replayed",
+                    {{kPodField, pod_id}, {"error", std::string(reply.status().message())}});
+}
+
+void HandleEvent(Node* node, const std::string& pod_id, const shim::proto::Event& event) {
+  if (event.has_exited()) NoteContainerExit(node, event.container_id(), ExitOf(event.exited()));
+  if (event.has_oom())
+    node->log.Warning("a process of a container was killed for lack of memory",
+                      {{kPodField, pod_id}, {kContainerField, event.container_id()}});
+  if (event.has_init_exited())
+    node->log.Warning("PID 1 of the pod has died", {{kPodField, pod_id}});
+  node->sandboxes.Update(pod_id, [&event](Sandbox& changed) {
+    changed.record.set_events_acknowledged(event.sequence());
+  });
+  const uint64_t sequence = event.sequence();
+  node->background->Post([node, pod_id, sequence] { Acknowledge(node, pod_id, sequence); });
+}
+
+// A shim is our child unless gantryd has been restarted: then its end is somebody else's to reap.
+void ReapShim(const PodShim& shim) {
+  if (!shim.pidfd.valid()) return;
+  (void)SignalPidFd(shim.pidfd.get(),
+                    SIGKILL);  // it has closed its connection: it is of no more use
+  pollfd gone = {shim.pidfd.get(), POLLIN, 0};
+  poll(&gone, 1, 5000);
+  siginfo_t info;
+  waitid(P_PIDFD, static_cast<id_t>(shim.pidfd.get()), &info, WEXITED | WNOHANG);
+}
+
+}  // namespace
+
+StatusOr<std::shared_ptr<PodShim>> GreetShim(Node* node, const std::string& pod_id,
+                                             UniqueFd connection, uint64_t events_since,
+                                             shim::proto::HelloReply* hello) {
+  auto pod_shim = std::make_shared<PodShim>();
+  shim::Handlers handlers;
+  handlers.on_event = [node, pod_id](const shim::proto::Event& event) {
+    node->events->Post([node, pod_id, event] { HandleEvent(node, pod_id, event); });
+  };
+  handlers.on_disconnect = [node, pod_id] {
+    node->events->Post([node, pod_id] { NoteShimDeath(node, pod_id); });
+  };
+  pod_shim->client = node->reactor->Add(std::move(connection), std::move(handlers));
+  shim::proto::Request request;
+  request.mutable_hello()->set_version(shim::kProtocolVersion);
+  request.mutable_hello()->set_events_since(events_since);
+  ASSIGN_OR_RETURN_CONTEXT(const auto reply, pod_shim->client->Call(request, {}, kShimAnswer),
+                           absl::StrCat("greet the shim of pod \"", pod_id, "\""));
+  if (hello != nullptr) *hello = reply.reply.hello();
+  return pod_shim;
+}
+
+void NoteContainerExit(Node* node, const std::string& container_id, const ContainerExit& exit) {
+  const auto before = node->containers.Find(container_id);
+  if (before == nullptr || before->exited()) return;
+  const auto ended = node->containers.Update(container_id, [&exit](Container& container) {
+    if (!container.exited()) RecordExit(&container.record, exit);
+  });
+  if (ended == nullptr) return;
+  // Until this is on disk the shim keeps the event: a crash in between replays the very same exit.
+  if (const auto stored = PersistContainer(node, container_id); !stored.ok())
+    node->log.Error("exit not recorded on disk, ignoring: a restart will find it in the shim",
+                    {{kContainerField, container_id}, {"error", std::string(stored.message())}});
+  node->log.Info("container exited", {{kContainerField, container_id},
+                                      {"code", absl::StrCat(exit.exit_code)},
+                                      {"reason", ended->record.reason()}});
+}
+
+void NoteShimDeath(Node* node, const std::string& pod_id) {
+  const auto sandbox = node->sandboxes.Find(pod_id);
+  if (sandbox == nullptr || sandbox->shim == nullptr) return;
+  node->log.Error("the pod's shim has died: its containers are ended", {{kPodField, pod_id}});
+  ReapShim(*sandbox->shim);
+  const auto changed = node->sandboxes.Update(pod_id, [](Sandbox& pod) {
+    pod.shim = nullptr;
+    pod.record.set_state(v1::SANDBOX_NOTREADY);
+    pod.record.set_message("the pod's shim has died");
+  });
+  if (changed != nullptr && !PersistSandbox(node, pod_id).ok())
+    node->log.Warning("pod state not recorded, ignoring", {{kPodField, pod_id}});
+  const auto journal = shim::ReadJournal(node->PodDirectory(pod_id));
+  for (const auto& container : node->containers.List()) {
+    if (container->record.sandbox_id() != pod_id || container->exited()) continue;
+    (void)KillCgroup(container->cgroup);
+    const auto known = journal.ok() ? journal->containers.find(container->id())
+                                    : decltype(journal->containers.find("")){};
+    if (journal.ok() && known != journal->containers.end() && known->second.has_exit()) {
+      NoteContainerExit(node, container->id(), ExitOf(known->second.exit()));
+      continue;
+    }
+    const auto lost = node->containers.Update(container->id(), [](Container& ended) {
+      RecordLostExit(&ended.record, "the pod's shim has died");
+    });
+    if (lost != nullptr) (void)PersistContainer(node, container->id());
+  }
+}
+
+}  // namespace gantry::cri

@@ -1,0 +1,146 @@
+// The mounts of a container: what every container has, the pod's files, the image's volumes, what
+// CRI asks for.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+#include "cri/spec/container_spec.h"
+
+namespace gantry::cri {
+namespace {
+
+std::vector<spec::Mount> StandardMounts(const SpecInput& input) {
+  const bool privileged = IsPrivileged(input);
+  const std::string access = privileged ? "rw" : "ro";
+  return {
+      {"/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}, {}, {}},
+      {"/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}, {}, {}},
+      {"/dev/pts",
+       "devpts",
+       "devpts",
+       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"},
+       {},
+       {}},
+      {"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}, {}, {}},
+      {"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", access}, {}, {}},
+      {"/sys/fs/cgroup",
+       "cgroup",
+       "cgroup",
+       {"nosuid", "noexec", "nodev", "relatime", access},
+       {},
+       {}},
+  };
+}
+
+spec::Mount Bind(const std::string& destination, const std::string& source, bool readonly) {
+  return {destination, "bind", source, {"rbind", "rprivate", readonly ? "ro" : "rw"}, {}, {}};
+}
+
+// hosts, hostname and resolv.conf are written for the pod; /dev/shm is shared in it.
+std::vector<spec::Mount> PodMounts(const SpecInput& input) {
+  const bool readonly = input.container->linux().security_context().readonly_rootfs();
+  std::vector<spec::Mount> mounts;
+  for (const char* name : {"hosts", "hostname", "resolv.conf"})
+    mounts.push_back(
+        Bind(absl::StrCat("/etc/", name), absl::StrCat(input.pod_directory, "/", name), readonly));
+  const bool host_ipc = NamespacesOf(*input.sandbox).ipc() == v1::NODE;
+  mounts.push_back({"/dev/shm",
+                    "bind",
+                    host_ipc ? "/dev/shm" : input.pod_directory + "/shm",
+                    {"rbind", "rprivate", "nosuid", "noexec", "nodev"},
+                    {},
+                    {}});
+  return mounts;
+}
+
+const char* PropagationOption(v1::MountPropagation propagation) {
+  switch (propagation) {
+    case v1::PROPAGATION_HOST_TO_CONTAINER:
+      return "rslave";
+    case v1::PROPAGATION_BIDIRECTIONAL:
+      return "rshared";
+    default:
+      return "rprivate";
+  }
+}
+
+Status CheckMount(const v1::Mount& mount) {
+  const std::string what = absl::StrCat("mount of \"", mount.container_path(), "\": ");
+  if (mount.container_path().empty())
+    return absl::InvalidArgumentError("mount: container_path is missing");
+  if (mount.has_image() && !mount.image().image().empty())
+    return absl::UnimplementedError(what + "image volumes are not implemented yet by gantry");
+  if (mount.host_path().empty()) return absl::InvalidArgumentError(what + "host_path is missing");
+  if (mount.host_path()[0] != '/')
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, "host_path \"", mount.host_path(), "\" is not absolute"));
+  if (mount.propagation() < v1::PROPAGATION_PRIVATE ||
+      mount.propagation() > v1::PROPAGATION_BIDIRECTIONAL)
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, "unknown propagation ", static_cast<int>(mount.propagation())));
+  if (mount.recursive_read_only() && !mount.readonly())
+    return absl::InvalidArgumentError(what + "recursive_read_only needs readonly");
+  if (mount.recursive_read_only() && mount.propagation() != v1::PROPAGATION_PRIVATE)
+    return absl::InvalidArgumentError(what + "recursive_read_only needs private propagation");
+  if (mount.uidmappings_size() > 0 || mount.gidmappings_size() > 0)
+    return absl::UnimplementedError(what + "idmapped mounts are not implemented yet by gantry");
+  if (mount.mount_options_size() > 0)
+    return absl::InvalidArgumentError(what + "mount_options are not supported (see Status)");
+  return absl::OkStatus();
+}
+
+spec::Mount RequestedMount(const v1::Mount& mount) {
+  spec::Mount bind;
+  bind.destination = mount.container_path();
+  if (bind.destination[0] != '/') bind.destination.insert(0, "/");
+  bind.type = "bind";
+  bind.source = mount.host_path();
+  bind.options = {"rbind", PropagationOption(mount.propagation()), mount.readonly() ? "ro" : "rw"};
+  if (mount.recursive_read_only()) bind.options.emplace_back("rro");
+  return bind;
+}
+
+// "/a//b/" and "/a/b" are one place.
+std::string Cleaned(const std::string& path) {
+  std::string clean;
+  for (const char c : path) {
+    if (c != '/' || clean.empty() || clean.back() != '/') clean += c;
+  }
+  if (clean.size() > 1 && clean.back() == '/') clean.pop_back();
+  return clean;
+}
+
+// A mount that is asked for stands in for a standard one of the same place.
+void Place(std::vector<spec::Mount>* mounts, spec::Mount mount) {
+  const std::string destination = Cleaned(mount.destination);
+  std::erase_if(*mounts, [&destination](const spec::Mount& other) {
+    return Cleaned(other.destination) == destination;
+  });
+  mounts->push_back(std::move(mount));
+}
+
+}  // namespace
+
+StatusOr<std::vector<spec::Mount>> MountSpec(const SpecInput& input) {
+  std::vector<spec::Mount> mounts = StandardMounts(input);
+  for (spec::Mount& mount : PodMounts(input)) mounts.push_back(std::move(mount));
+  for (const VolumeMount& volume : input.volumes)
+    Place(&mounts, Bind(volume.container_path, volume.host_path, false));
+  std::vector<const v1::Mount*> requested;
+  for (const auto& mount : input.container->mounts()) {
+    RETURN_IF_ERROR(CheckMount(mount));
+    requested.push_back(&mount);
+  }
+  // Outer places first, so that a mount never hides one that was made before it.
+  std::stable_sort(requested.begin(), requested.end(), [](const v1::Mount* a, const v1::Mount* b) {
+    const auto depth = [](const std::string& path) {
+      const std::string clean = Cleaned(path);
+      return std::count(clean.begin(), clean.end(), '/');
+    };
+    return depth(a->container_path()) < depth(b->container_path());
+  });
+  for (const v1::Mount* mount : requested) Place(&mounts, RequestedMount(*mount));
+  return mounts;
+}
+
+}  // namespace gantry::cri

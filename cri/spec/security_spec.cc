@@ -1,0 +1,107 @@
+// Capabilities, masked and read-only paths.
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+#include "cri/spec/container_spec.h"
+
+namespace gantry::cri {
+namespace {
+
+// containerd's and Docker's set, so that images behave as they do there.
+constexpr const char* kDefaultCapabilities[] = {
+    "CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",
+    "CAP_MKNOD",   "CAP_NET_RAW",      "CAP_SETGID",           "CAP_SETUID",
+    "CAP_SETFCAP", "CAP_SETPCAP",      "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
+    "CAP_KILL",    "CAP_AUDIT_WRITE"};
+
+constexpr const char* kMaskedPaths[] = {
+    "/proc/acpi",       "/proc/asound",      "/proc/interrupts",
+    "/proc/kcore",      "/proc/keys",        "/proc/latency_stats",
+    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+    "/proc/scsi",       "/sys/firmware",     "/sys/devices/virtual/powercap"};
+constexpr const char* kReadonlyPaths[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                                          "/proc/sysrq-trigger"};
+
+std::string CapabilityName(const std::string& name) {
+  const std::string upper = absl::AsciiStrToUpper(name);
+  return absl::StartsWith(upper, "CAP_") ? upper : "CAP_" + upper;
+}
+
+template <typename Names>
+bool NamesAll(const Names& names) {
+  return std::any_of(names.begin(), names.end(),
+                     [](const std::string& name) { return absl::EqualsIgnoreCase(name, "ALL"); });
+}
+
+// Cut to what the daemon holds: asking the kernel for more would fail the container (CRI-O does)
+// without giving any.
+std::set<std::string> BoundingSet(const SpecInput& input) {
+  const auto& wanted = input.container->linux().security_context().capabilities();
+  if (IsPrivileged(input)) return input.held_capabilities;
+  std::set<std::string> set(std::begin(kDefaultCapabilities), std::end(kDefaultCapabilities));
+  if (NamesAll(wanted.add_capabilities())) set = input.held_capabilities;
+  if (NamesAll(wanted.drop_capabilities())) set.clear();
+  for (const std::string& name : wanted.add_capabilities())
+    if (!absl::EqualsIgnoreCase(name, "ALL")) set.insert(CapabilityName(name));
+  for (const std::string& name : wanted.drop_capabilities()) set.erase(CapabilityName(name));
+  std::set<std::string> held;
+  std::set_intersection(set.begin(), set.end(), input.held_capabilities.begin(),
+                        input.held_capabilities.end(), std::inserter(held, held.end()));
+  return held;
+}
+
+StatusOr<spec::Capabilities> CapabilitySpec(const SpecInput& input) {
+  const auto& wanted = input.container->linux().security_context().capabilities();
+  const std::set<std::string> set = BoundingSet(input);
+  spec::Capabilities capabilities;
+  capabilities.bounding.assign(set.begin(), set.end());
+  capabilities.permitted = capabilities.effective = capabilities.bounding;
+  // Inheritable stays empty (CVE-2022-24769), but for what is raised as ambient.
+  for (const std::string& name : wanted.add_ambient_capabilities()) {
+    const std::string full = CapabilityName(name);
+    if (set.count(full) == 0)
+      return absl::InvalidArgumentError(absl::StrCat(
+          "add_ambient_capabilities: \"", name, "\" is not among the container's capabilities"));
+    capabilities.ambient.push_back(full);
+    capabilities.inheritable.push_back(full);
+  }
+  return capabilities;
+}
+
+Status CheckProfiles(const v1::LinuxContainerSecurityContext& security) {
+  const bool wants_apparmor = (security.has_apparmor() && security.apparmor().profile_type() ==
+                                                              v1::SecurityProfile::Localhost) ||
+                              absl::StartsWith(security.apparmor_profile(), "localhost/");
+  if (wants_apparmor)
+    return absl::InvalidArgumentError("apparmor: AppArmor is not supported yet by gantry");
+  if (security.namespace_options().has_userns_options() &&
+      security.namespace_options().userns_options().mode() != v1::NODE)
+    return absl::InvalidArgumentError(
+        "userns_options: user namespaces are not supported yet by gantry (see Status)");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Status AddSecurity(const SpecInput& input, spec::Spec* spec) {
+  const auto& security = input.container->linux().security_context();
+  RETURN_IF_ERROR(CheckProfiles(security));
+  ASSIGN_OR_RETURN(spec->process->capabilities, CapabilitySpec(input));
+  if (IsPrivileged(input)) return absl::OkStatus();
+  // An absent list and an empty one are the same on the wire: nobody gets an unmasked /proc by
+  // leaving a field out.
+  spec->linux_.masked_paths.assign(std::begin(kMaskedPaths), std::end(kMaskedPaths));
+  spec->linux_.readonly_paths.assign(std::begin(kReadonlyPaths), std::end(kReadonlyPaths));
+  if (security.masked_paths_size() > 0)
+    spec->linux_.masked_paths.assign(security.masked_paths().begin(),
+                                     security.masked_paths().end());
+  if (security.readonly_paths_size() > 0)
+    spec->linux_.readonly_paths.assign(security.readonly_paths().begin(),
+                                       security.readonly_paths().end());
+  return absl::OkStatus();
+}
+
+}  // namespace gantry::cri

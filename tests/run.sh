@@ -78,6 +78,7 @@ tier_root() {
 tier_integration() {
   [ "$(id -u)" = 0 ] || { cannot_run integration "not root"; return; }
   run_label "$build" integration 1
+  run_lane binaries tests/integration/run.sh
 }
 
 tier_conformance() {

@@ -58,4 +58,5 @@ def main():
     print(catalogue.names[PINNED + ":any"].digest.partition(":")[2])
 
 
-main()
+if __name__ == "__main__":
+    main()

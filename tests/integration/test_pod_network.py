@@ -1,0 +1,76 @@
+"""Pods with a network of their own: Debian's bridge and host-local plugins."""
+
+import ipaddress
+import urllib.request
+
+from case import NAMESPACE_POD, GantryTest, wait_until
+
+
+class PodNetwork(GantryTest):
+    def address(self, pod):
+        return self.crictl.json("inspectp", "-o", "json", pod.id)["status"]["network"]["ip"]
+
+    def serve(self, pod):
+        """A web server on port 8080 that gives /etc/passwd and the like."""
+        self.launch(pod, "server", "httpd", "-f", "-p", "8080", "-h", "/etc")
+        return f"http://{self.address(pod)}:8080/hostname"
+
+    def fetch(self, url):
+        def answer():
+            try:
+                with urllib.request.urlopen(url, timeout=2) as page:
+                    return page.read().decode()
+            except OSError:
+                return None
+        return wait_until(answer, f"{url} answers", 20)
+
+    def test_a_pod_has_an_address_of_the_configured_range_that_the_host_reaches(self):
+        pod = self.run_pod(network=NAMESPACE_POD, hostname="web")
+        self.assertIn(ipaddress.ip_address(self.address(pod)), ipaddress.ip_network("10.83.0.0/24"))
+        self.assertEqual("web\n", self.fetch(self.serve(pod)))
+
+    def test_containers_of_a_pod_reach_each_other_on_loopback(self):
+        pod = self.run_pod(network=NAMESPACE_POD, hostname="web")
+        self.fetch(self.serve(pod))
+        status, text = self.run_to_end(pod, "client", "wget", "-qO-", "http://127.0.0.1:8080/hostname")
+        self.assertEqual((0, "web"), (status["exitCode"], text))
+
+    def test_two_pods_have_two_addresses_and_reach_each_other(self):
+        one, two = (self.run_pod(name, network=NAMESPACE_POD, hostname=name) for name in ("one", "two"))
+        self.assertNotEqual(self.address(one), self.address(two))
+        url = self.serve(one)
+        self.fetch(url)
+        self.assertEqual("one", self.run_to_end(two, "client", "wget", "-qO-", url)[1])
+
+    def test_a_stopped_pod_gives_its_address_back(self):
+        pod = self.run_pod(network=NAMESPACE_POD)
+        lease = self.daemon.folder / "ipam" / "test" / self.address(pod)
+        self.assertTrue(lease.exists())
+        self.crictl("stopp", pod.id)
+        self.assertFalse(lease.exists())
+
+    def test_a_pod_keeps_working_when_its_configuration_vanishes_and_is_taken_down_with_what_it_came_up_with(self):
+        pod = self.run_pod(network=NAMESPACE_POD)
+        config = self.daemon.folder / "net.d" / "10-test.conflist"
+        hidden = config.with_suffix(".hidden")
+        config.rename(hidden)
+        try:
+            self.crictl("stopp", pod.id)
+            self.crictl("rmp", pod.id)
+            self.assert_nothing_left()
+        finally:
+            hidden.rename(config)
+
+    def test_no_plugin_makes_a_pod_fail_with_its_name_and_leave_nothing(self):
+        config = self.daemon.folder / "net.d" / "10-test.conflist"
+        text = config.read_text()
+        config.write_text(text.replace('"type": "bridge"', '"type": "no-such-plugin"'))
+        try:
+            document = self.crictl.document(self.pod_config("pod", NAMESPACE_POD))
+            answer = self.crictl.call("runp", document)
+            self.assertNotEqual(0, answer.status)
+            self.assertIn("no-such-plugin", answer.error)
+            self.assertEqual([], self.pods())
+            self.assert_nothing_left()
+        finally:
+            config.write_text(text)

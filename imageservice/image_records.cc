@@ -100,7 +100,7 @@ StatusOr<Image> DecodeImage(absl::string_view json) {
   root.Read("diff_ids", image.diff_ids);
   root.Read("pinned", image.pinned);
   root.Read("pulled_at_ns", image.pulled_at_ns);
-  root.Object("config", [&](JsonReader reader) {
+  root.Object("config", [&](const JsonReader& reader) {
     ImageConfig& c = image.config;
     reader.Read("user", c.user);
     reader.Read("entrypoint", c.entrypoint);

@@ -44,7 +44,7 @@ struct PaxRecords {
 // malformed record is kInvalidArgument. At most `max_sparse` numbers of a sparse map and
 // `max_xattrs` attributes.
 struct PaxLimits {
-  size_t max_sparse = 2 * 65536;
+  size_t max_sparse = 131072;
   size_t max_xattrs = 128;
   size_t max_xattr_bytes = 128 << 10;
 };

@@ -33,6 +33,18 @@ class Report(unittest.TestCase):
         self.assertEqual(self.verdict(specs, "# list\nPod / runs\n", "Pod / guards | the kernel has no AppArmor\n"),
                          (0, "1 passed, 0 failed, 1 skipped\n    skipped: Pod / guards (the kernel has no AppArmor)\n"))
 
+    def test_what_is_missing_counts_as_skipped_until_it_passes(self):
+        with tempfile.NamedTemporaryFile("w") as missing:
+            missing.write("Pod / streams | not yet\n")
+            missing.flush()
+            failing = [spec("runs", "passed"), spec("streams", "failed", "Unimplemented")]
+            code, text = self.verdict(failing, "Pod / runs\n", "", "--missing", missing.name)
+            self.assertEqual((code, text), (0, "1 passed, 0 failed, 1 skipped\n    skipped: Pod / streams (not yet)\n"))
+            passing = [spec("runs", "passed"), spec("streams", "passed")]
+            self.assertEqual(self.verdict(passing, "Pod / runs\n", "", "--missing", missing.name)[0], 1)
+            other = [spec("runs", "failed", "why")]
+            self.assertEqual(self.verdict(other, "Pod / runs\n", "", "--missing", missing.name)[0], 1)
+
     def test_what_may_be_skipped_may_pass(self):
         self.assertEqual(self.verdict([spec("guards", "passed")], "", "Pod / guards | reason\n")[0], 0)
 

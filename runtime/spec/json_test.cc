@@ -108,6 +108,14 @@ TEST(ToJson, RoundTripsEveryMember) {
   EXPECT_EQ(ToJson(*resources), ToJson(*spec->linux_.resources));
 }
 
+TEST(ToJson, KeepsAReadOnlyRootThatComesWithoutAPath) {
+  Spec spec;
+  spec.root.readonly = true;
+  const auto again = ParseSpec(ToJson(spec));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->root.readonly);
+}
+
 TEST(ToJson, KeepsAnEmptyCapabilitySetApartFromNone) {
   Process process;
   process.args = {"true"};

@@ -90,7 +90,8 @@ class LeakOracle:
             "network namespace": _files(["/run/netns", f"{self._daemon.state}/netns"]),
             "link": _links(self._bridge),
             "cgroup": collections.Counter(cgroups_below(self._daemon.cgroup)),
-            "process": collections.Counter(f"{pid[0]} {text}" for pid, text in processes().items()),
+            # By identity: titles and states change. A zombie is one process more.
+            "process": collections.Counter((*key, " Z: " in text) for key, text in processes().items()),
             "descriptor": descriptors(self._daemon.pid),
             "unix socket": _unix_sockets(),
             "file": _files(self._folders),
@@ -101,10 +102,13 @@ class LeakOracle:
         end = time.monotonic() + seconds
         while True:
             now = self.look()
-            lines = [f"{kind} left: {what} (+{count})" for kind in now
-                     for what, count in sorted((now[kind] - before[kind]).items())]
-            # The daemon itself may be another process after a restart.
-            lines = [line for line in lines if not line.startswith(f"process left: {self._daemon.pid} ")]
+            lines = [f"{kind} left: {self._words(kind, what)} (+{count})" for kind in now
+                     for what, count in sorted((now[kind] - before[kind]).items())
+                     if kind != "process" or what[0] != self._daemon.pid]  # another one after a restart
             if not lines or time.monotonic() > end:
                 return lines
             time.sleep(0.1)
+
+    @staticmethod
+    def _words(kind, what):
+        return f"{what[0]} {processes().get(what[:2], 'gone by now')}" if kind == "process" else what

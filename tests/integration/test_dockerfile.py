@@ -63,18 +63,18 @@ class Dockerfile(GantryTest):
 
     def test_volume_starts_with_the_image_s_content_and_its_owner(self):
         layer = Tree().folder("data", 0o750).file("data/seed", "from the image\n").layer()
+        script = "cat /data/seed; stat -c %a /data; grep -c ' /data ' /proc/mounts"
         _, text = self.run_image({"Volumes": {"/data": {}}}, layer,
-                                 command=["sh", "-c", "cat /data/seed; stat -c %a /data; grep -c ' /data ' /proc/mounts"])
+                                 command=["sh", "-c", script])
         self.assertEqual("from the image\n750\n1", text)
 
     def test_volume_is_writable_though_the_root_is_read_only(self):
         security = {"linux": {"security_context": {"readonly_rootfs": True}}}
-        script = "echo x > /data/new && cat /data/new; echo y > /root-file || echo refused"
+        script = "touch /data/new && ls /data; touch /root-file"
         status, text = self.run_image({"Volumes": {"/data": {}}}, command=["sh", "-c", script], **security)
-        self.assertEqual(0, status["exitCode"])
-        self.assertTrue(text.startswith("x\n") or "\nx\n" in text, text)
-        self.assertIn("refused", text)
+        self.assertRegex(text, "(?m)^new$")
         self.assertIn("Read-only file system", text)
+        self.assertNotEqual(0, status["exitCode"])
 
     def test_expose_changes_nothing_and_is_shown(self):
         image_name = self.add_image("made", {"ExposedPorts": {"80/tcp": {}}, "Cmd": ["true"]})

@@ -61,16 +61,21 @@ class PodNetwork(GantryTest):
         finally:
             hidden.rename(config)
 
-    def test_no_plugin_makes_a_pod_fail_with_its_name_and_leave_nothing(self):
+    def test_a_plugin_that_is_not_there_is_named_and_leaves_nothing(self):
+        self.refuse_pod(r'"type": "no-such-plugin"}', "no-such-plugin")
+
+    def test_a_plugin_that_refuses_is_quoted_and_what_came_before_it_is_undone(self):
+        # `tuning` refuses the key after `bridge` has made the interface.
+        self.refuse_pod(r'"type": "tuning", "sysctl": {"net.ipv4.no_such_key": "1"}}', "no_such_key")
+
+    def refuse_pod(self, last_plugin, words):
+        """Runs a pod with one plugin more at the end of the chain."""
         config = self.daemon.folder / "net.d" / "10-test.conflist"
         text = config.read_text()
-        config.write_text(text.replace('"type": "bridge"', '"type": "no-such-plugin"'))
-        try:
-            document = self.crictl.document(self.pod_config("pod", NAMESPACE_POD))
-            answer = self.crictl.call("runp", document)
-            self.assertNotEqual(0, answer.status)
-            self.assertIn("no-such-plugin", answer.error)
-            self.assertEqual([], self.pods())
-            self.assert_nothing_left()
-        finally:
-            config.write_text(text)
+        self.addCleanup(config.write_text, text)
+        config.write_text(text.removesuffix("]}") + ", {" + last_plugin + "]}")
+        answer = self.crictl.call("runp", self.crictl.document(self.pod_config("pod", NAMESPACE_POD)))
+        self.assertNotEqual(0, answer.status)
+        self.assertIn(words, answer.error)
+        self.assertEqual([], self.pods())
+        self.assert_nothing_left()

@@ -8,7 +8,7 @@ from images import image
 
 class ThinLine(GantryTest):
     def test_an_image_is_pulled_by_its_registry_address_and_through_a_mirror(self):
-        direct = self.lane.registry.push("direct", "1", image([self.lane.base], {"Cmd": ["sh"]}))
+        direct = self.lane.registry.push("direct", "1", image([self.lane.base], {"Cmd": ["direct"]}))
         self.crictl("pull", direct)
         tags = [tag for found in self.crictl.json("images", "-o", "json")["images"] for tag in found["repoTags"]]
         self.assertEqual(sorted([direct, BASE]), sorted(set(tags)))
@@ -17,6 +17,15 @@ class ThinLine(GantryTest):
         self.assertRegex(shown["id"], "^sha256:[0-9a-f]{64}$")
         self.assertRegex(shown["repoDigests"][0], "^docker.io/library/base@sha256:[0-9a-f]{64}$")
         self.assertGreater(int(shown["size"]), 100000)
+
+    def test_one_image_under_two_names_is_removed_with_both(self):
+        made = image([self.lane.base], {"Cmd": ["named twice"]})
+        names = [self.lane.registry.push(name, "1", made) for name in ("first", "second")]
+        for name in names:
+            self.crictl("pull", name)
+        self.assertEqual(names, sorted(self.crictl.json("inspecti", "-o", "json", names[0])["status"]["repoTags"]))
+        self.crictl("rmi", names[0])
+        self.assertNotEqual(0, self.crictl.call("inspecti", names[1]).status)
 
     def test_a_removed_image_is_unknown(self):
         name = self.lane.registry.push("removed", "1", image([self.lane.base], {"Cmd": ["removed"]}))

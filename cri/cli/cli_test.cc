@@ -41,6 +41,7 @@ struct Script {
   int exit_code = 0;
   bool runs_on = false;  // until StopContainer
   std::string start_error;
+  std::string sandbox_error;
   bool image_here = true;
   bool network_ready = true;
   std::string reason = "Completed";
@@ -67,6 +68,7 @@ class Daemon : public api::RuntimeService::Service {
     calls.push_back("RunPodSandbox");
     sandbox = request->config();
     std::filesystem::create_directories(sandbox.log_directory());
+    if (!script.sandbox_error.empty()) return {grpc::StatusCode::INTERNAL, script.sandbox_error};
     response->set_pod_sandbox_id("pod1");
     return grpc::Status::OK;
   }
@@ -350,6 +352,13 @@ TEST_F(CliTest, FailedStartLeavesNothingAndTellsMissingFromForbidden) {
     EXPECT_EQ(outcome.err, "gantry: start \"box\": " + error + "\n");
     EXPECT_EQ(daemon_.calls.back(), "RemovePodSandbox");
   }
+}
+
+TEST_F(CliTest, FailedSandboxLeavesNoLogFolder) {
+  daemon_.script.sandbox_error = "no address";
+  EXPECT_EQ(Gantry({"run", "--name", "box", "busybox"}).err,
+            "gantry: run pod \"box\": no address\n");
+  EXPECT_FALSE(std::filesystem::exists(Path("run-logs")));
 }
 
 TEST_F(CliTest, MissingImageIsPulledFirst) {

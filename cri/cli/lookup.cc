@@ -75,6 +75,12 @@ StatusOr<std::string> RunLogDirectory(Client& client, const std::string& uid) {
   return absl::StrCat(info.root(), "/run-logs/", uid);
 }
 
+void RemoveRunLogs(const std::string& log_directory) {
+  std::error_code error;
+  std::filesystem::remove_all(log_directory, error);
+  std::filesystem::remove(std::filesystem::path(log_directory).parent_path(), error);
+}
+
 Status RemovePod(Client& client, const std::string& sandbox_id) {
   const std::string uid = RunUid(client, sandbox_id);
   api::StopPodSandboxRequest stop;
@@ -97,10 +103,7 @@ Status RemovePod(Client& client, const std::string& sandbox_id) {
                       .status());
   if (uid.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string logs, RunLogDirectory(client, uid));
-  std::error_code error;
-  std::filesystem::remove_all(logs, error);
-  // The folder of all such logs, when this was the last one.
-  std::filesystem::remove(std::filesystem::path(logs).parent_path(), error);
+  RemoveRunLogs(logs);
   return absl::OkStatus();
 }
 

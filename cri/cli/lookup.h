@@ -21,6 +21,10 @@ StatusOr<::runtime::v1::Container> ChooseContainer(
 // Stops the pod and removes it, with the folder of its logs when that is `gantry run`'s.
 Status RemovePod(Client& client, const std::string& sandbox_id);
 
+// Removes a pod's log folder as RunLogDirectory names it, and the folder of all such logs with the
+// last one.
+void RemoveRunLogs(const std::string& log_directory);
+
 // Where `gantry run` has the log of a pod: below the daemon's root.
 StatusOr<std::string> RunLogDirectory(Client& client, const std::string& uid);
 

@@ -211,7 +211,7 @@ class Run {
   }
 
   void RemoveQuietly() {
-    if (sandbox_id_.empty()) return;
+    if (sandbox_id_.empty()) return RemoveRunLogs(identity_.log_directory);
     const Status removed = RemovePod(client_, sandbox_id_);
     if (!removed.ok()) Warn(removed.message());
   }

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Runs test_*.py of this folder. Called by run.sh, inside namespaces of its own.
 
 usage: main.py --bin FOLDER --crictl PROGRAM [WORD…]     only tests whose names have one of the words

@@ -94,16 +94,17 @@ def from_lane(tier, name, status, path):
         say("failed", tier, name, f"no count, status {status}: " + last_lines(text))
         return
     passed, failed, skipped = (int(number or 0) for number in found[-1])
+    known = re.findall(r"^ok (.*?)(?: \([\d.]+ s\))?$", text, re.M)
     for number in range(passed):
-        say("passed", tier, f"{name} {number + 1}")
-    for line in re.findall(r"^\s+skipped: (.*)$", text, re.M)[:skipped]:
-        skipped -= 1
-        say("skipped", tier, name, line)
-    for _ in range(skipped):
-        say("skipped", tier, name, "see its log")
-    # A lane may know of failures that are expected not to pass yet: then it ends with 0.
+        say("passed", tier, known[number] if number < len(known) else f"{name} {number + 1}")
+    reasons = re.findall(r"^\s+skipped: (.*)$", text, re.M)
+    for number in range(skipped):
+        say("skipped", tier, name, reasons[number] if number < len(reasons) else "see its log")
+    # A lane may know of failures that are expected: then it ends with 0.
     bad = re.findall(r"^(?:FAILED |passes, but |SKIPPED without |expected, but ).*$", text, re.M)
-    for line in bad or [last_lines(text)] * (status != "0"):
+    if status != "0" and len(bad) < max(failed, 1):
+        bad += [f"status {status}: " + last_lines(text)] * (max(failed, 1) - len(bad))
+    for line in bad:
         say("failed" if status != "0" else "skipped", tier, name, line)
 
 

@@ -42,13 +42,16 @@ ln -sf /proc/self/fd/0 /dev/stdin
 ln -sf /proc/self/fd/1 /dev/stdout
 ln -sf /proc/self/fd/2 /dev/stderr
 
-# The exchange folder, writable through a hostfs mount of its own; below /var/tmp, never covered.
-mount -t hostfs -o "$shared" none "$shared" || give_up "cannot mount $shared"
 cover /run -t tmpfs -o mode=0755 tmpfs
 cover /var/lib -t ext4 /dev/ubda
 # Of the disk too: a tmpfs of this kernel has no user xattrs.
-mkdir -m 1777 /var/lib/tmp
+mkdir -m 1777 /var/lib/tmp /var/lib/var-tmp
 cover /tmp --bind /var/lib/tmp
+cover /var/tmp --bind /var/lib/var-tmp
+# What both sides see, writable through a hostfs mount of its own.
+mkdir /run/exchange
+mount -t hostfs -o "$shared" none /run/exchange || give_up "cannot mount $shared"
+shared=/run/exchange
 
 for module in overlay veth bridge br_netfilter loop erofs fuse nf_tables nft_chain_nat nft_compat nft_masq \
   nf_nat xt_comment xt_mark xt_addrtype xt_MASQUERADE xt_nat xt_tcpudp xt_conntrack dummy macvlan tun; do

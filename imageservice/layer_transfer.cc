@@ -19,6 +19,8 @@ namespace gantry::images {
 namespace {
 
 constexpr auto kPatience = std::chrono::seconds(5);
+// For the rest of a blob whose content is no layer: it may be the wrong blob.
+constexpr auto kBlobPatience = std::chrono::seconds(60);
 constexpr size_t kMaxReply = 16 << 10;
 
 struct Reply {
@@ -129,11 +131,16 @@ std::optional<Status> LayerTransfer::Verdict(std::chrono::steady_clock::time_poi
     if (downloaded_.has_value() && unpacked_.has_value()) return absl::OkStatus();
     return std::nullopt;
   }
-  // kAborted: the reader has gone; kInternal: the ring's end did not come, among others.
+  // kAborted: the blob was right or is not known, but its reader has gone.
   if (download_failed && !absl::IsAborted(*downloaded_)) return downloaded_;
-  if (unpack_failed && (download_failed || died_ || !absl::IsInternal(*unpacked_)))
+  if (unpack_failed &&
+      (downloaded_.has_value() || died_ || absl::IsResourceExhausted(*unpacked_))) {
     return unpacked_;
-  if (now - failed_at_ < kPatience) return std::nullopt;
+  }
+  // Bad content is a wrong blob, or a bad layer: the end of the download tells. kInternal is mostly
+  // a ring that broke.
+  const bool content = unpack_failed && !absl::IsInternal(*unpacked_);
+  if (now - failed_at_ < (content ? kBlobPatience : kPatience)) return std::nullopt;
   return unpack_failed ? unpacked_ : absl::InternalError("gantry-unpacker stopped reading");
 }
 

@@ -27,8 +27,9 @@ class Pulling : public PullTest {
   // Answers from `memory_`, unless the test has something else to say.
   Pulling()
       : server_([this](const TestRequest& request) {
-          if (mistake_) {
-            if (std::optional<TestResponse> response = mistake_(request)) return *response;
+          const Mistake mistake = CurrentMistake();
+          if (mistake) {
+            if (std::optional<TestResponse> response = mistake(request)) return *response;
           }
           return memory_.Answer(request);
         }) {}
@@ -40,18 +41,29 @@ class Pulling : public PullTest {
   }
   // Every blob that is no configuration stays silent after its first bytes.
   void StallLayers(const TestImage& image) {
-    mistake_ = [this, config = image.Config().digest](
+    SetMistake([this, config = image.Config().digest](
                    const TestRequest& request) -> std::optional<TestResponse> {
       if (!absl::StrContains(request.path, "/blobs/") || absl::EndsWith(request.path, config))
         return std::nullopt;
       TestResponse response = memory_.Answer(request);
       response.stall_after = 10;
       return response;
-    };
+    });
+  }
+
+  using Mistake = std::function<std::optional<TestResponse>(const TestRequest&)>;
+  void SetMistake(Mistake mistake) {
+    const std::lock_guard lock(mutex_);
+    mistake_ = std::move(mistake);
+  }
+  Mistake CurrentMistake() {
+    const std::lock_guard lock(mutex_);
+    return mistake_;
   }
 
   MemoryRegistry memory_;
-  std::function<std::optional<TestResponse>(const TestRequest&)> mistake_;
+  std::mutex mutex_;
+  Mistake mistake_;
   TestServer server_;
 };
 
@@ -200,13 +212,13 @@ std::map<std::string, std::string> AddBadImages(MemoryRegistry& registry) {
 
 TEST_F(Pulling, BadImagesAreRefusedAndNothingIsLeft) {
   std::map<std::string, std::string> layers = AddBadImages(memory_);
-  mistake_ = [](const TestRequest& request) -> std::optional<TestResponse> {
+  SetMistake([](const TestRequest& request) -> std::optional<TestResponse> {
     if (absl::EndsWith(request.path, "/secret")) return TestResponse{.status = 401};
     if (absl::EndsWith(request.path, "/broken")) return TestResponse{.status = 500};
     if (absl::EndsWith(request.path, "/both"))
       return TestResponse{.body = R"({"layers":[],"manifests":[]})"};
     return std::nullopt;
-  };
+  });
   const struct {
     std::string tag;
     absl::StatusCode code;
@@ -273,10 +285,10 @@ TEST_F(Pulling, AWaiterWhoLeavesDoesNotEndThePullOfTheOthers) {
   const TestImage image = ThreeLayers();
   memory_.Add("a/b", "1", image);
   std::atomic<bool> release{false};
-  mistake_ = [&](const TestRequest& request) -> std::optional<TestResponse> {
+  SetMistake([&](const TestRequest& request) -> std::optional<TestResponse> {
     if (absl::EndsWith(request.path, "/manifests/1")) Eventually([&] { return release.load(); });
     return std::nullopt;
-  };
+  });
   std::thread stays([&] { EXPECT_TRUE(Pull(Name("a/b:1")).ok()); });
   ASSERT_TRUE(Eventually([] { return !ChildPids().empty(); }));
   PullRequest request;
@@ -320,7 +332,7 @@ TEST_F(Pulling, AKilledChildIsAnErrorAndTheNextPullWorks) {
     EXPECT_THAT(Text(status), HasSubstr("died: signal 9"));
     EXPECT_TRUE(ChildPids().empty());
   }
-  mistake_ = nullptr;
+  SetMistake(nullptr);
   const Status status = Pull(Name("a/b:1")).status();
   EXPECT_TRUE(status.ok()) << status;
 }

@@ -28,24 +28,24 @@ namespace {
 
 constexpr auto kProgressInterval = std::chrono::milliseconds(100);
 
-// One layer on its way, in a thread of its own.
+// One layer on its way, in a thread of its own. When the unpacker gives up, the blob is still read
+// to its end: whether it was the right one decides who is to blame.
 void DeliverLayer(ImageSource& source, PullerChannel& channel, const FoundLayer& layer,
                   BlobRingWriter ring) {
   uint64_t done = 0;
   auto last_report = std::chrono::steady_clock::now();
+  Status ring_status;
   Status status = source.Deliver(layer, [&](std::span<const char> bytes) {
-    RETURN_IF_ERROR(ring.Write(bytes));
+    if (ring_status.ok()) ring_status = ring.Write(bytes);
     done += bytes.size();
     const auto now = std::chrono::steady_clock::now();
     if (now - last_report < kProgressInterval) return absl::OkStatus();
     last_report = now;
     return channel.Send(EncodeReport(LayerProgressed{layer.digest, done}), {}, /*wait=*/true);
   });
-  if (status.ok()) {
-    status = ring.Finish();
-  } else {
-    ring.Fail();
-  }
+  if (status.ok() && ring_status.ok()) ring_status = ring.Finish();
+  if (status.ok()) status = ring_status;
+  if (!status.ok()) ring.Fail();
   // Without gantryd there is nobody to work for: the main thread sees it too.
   static_cast<void>(
       channel.Send(EncodeReport(LayerEnded{layer.digest, status}), {}, /*wait=*/true));

@@ -155,17 +155,24 @@ TestImage::Blob TestIndex(const std::vector<std::pair<std::string, TestImage::Bl
 void MemoryRegistry::Add(const std::string& repository, const std::string& tag,
                          const TestImage& image) {
   AddManifest(repository, tag, image.Manifest());
-  for (const auto& [digest, bytes] : image.Blobs()) blobs_[digest] = bytes;
+  for (const auto& [digest, bytes] : image.Blobs()) AddBlob(digest, bytes);
 }
 
 void MemoryRegistry::AddManifest(const std::string& repository, const std::string& tag,
                                  const TestImage::Blob& manifest) {
   const std::string base = absl::StrCat("/v2/", repository, "/manifests/");
+  const std::lock_guard lock(mutex_);
   if (!tag.empty()) manifests_[base + tag] = manifest;
   manifests_[base + manifest.digest] = manifest;
 }
 
+void MemoryRegistry::AddBlob(const std::string& digest, const std::string& bytes) {
+  const std::lock_guard lock(mutex_);
+  blobs_[digest] = bytes;
+}
+
 TestResponse MemoryRegistry::Answer(const TestRequest& request) const {
+  const std::lock_guard lock(mutex_);
   const auto manifest = manifests_.find(request.path);
   if (manifest != manifests_.end()) {
     const TestImage::Blob& found = manifest->second;

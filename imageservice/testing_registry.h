@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -48,19 +49,21 @@ class TestImage {
 // An OCI index with one entry per manifest; the n-th for the n-th platform ("amd64", "arm64", …).
 TestImage::Blob TestIndex(const std::vector<std::pair<std::string, TestImage::Blob>>& manifests);
 
-// The reading half of a registry: manifests by "repository:tag" and digest, blobs with ranges.
+// The reading half of a registry (any thread): manifests by "repository:tag" and digest, blobs with
+// ranges.
 class MemoryRegistry {
  public:
   void Add(const std::string& repository, const std::string& tag, const TestImage& image);
   void AddManifest(const std::string& repository, const std::string& tag,
                    const TestImage::Blob& manifest);
-  void AddBlob(const std::string& digest, const std::string& bytes) { blobs_[digest] = bytes; }
+  void AddBlob(const std::string& digest, const std::string& bytes);
   // Wrong content under a right name.
-  void SpoilBlob(const std::string& digest, const std::string& bytes) { blobs_[digest] = bytes; }
+  void SpoilBlob(const std::string& digest, const std::string& bytes) { AddBlob(digest, bytes); }
   TestResponse Answer(const TestRequest& request) const;
 
  private:
   TestResponse AnswerBlob(const TestRequest& request, const std::string& digest) const;
+  mutable std::mutex mutex_;
   std::map<std::string, TestImage::Blob> manifests_;  // by path
   std::map<std::string, std::string> blobs_;
 };

@@ -213,10 +213,11 @@ StatusOr<ManifestDocument> ParseManifest(absl::string_view bytes, absl::string_v
 
 Platform NodePlatform() {
 #if defined(__x86_64__)
+  // By what sets each level apart: clang 14 does not know the levels' own names.
   const char* variant = "v1";
-  if (__builtin_cpu_supports("x86-64-v2")) variant = "v2";
-  if (__builtin_cpu_supports("x86-64-v3")) variant = "v3";
-  if (__builtin_cpu_supports("x86-64-v4")) variant = "v4";
+  if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt")) variant = "v2";
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) variant = "v3";
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) variant = "v4";
   return {"linux", "amd64", variant};
 #elif defined(__aarch64__)
   return {"linux", "arm64", "v8"};

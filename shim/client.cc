@@ -62,7 +62,7 @@ struct Client::State {
   // Whether this call is the one that ended the connection.
   bool Fail() ABSL_LOCKS_EXCLUDED(mutex);
   uint32_t NextStream() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
-  Status Send(Frame frame, std::span<const int> fds) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  Status Send(const Frame& frame, std::span<const int> fds) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   void Flush() ABSL_LOCKS_EXCLUDED(mutex);
   // False: the connection has ended.
   bool Read() ABSL_EXCLUSIVE_LOCKS_REQUIRED(dispatch);
@@ -103,7 +103,7 @@ uint32_t Client::State::NextStream() {
   return last_stream;
 }
 
-Status Client::State::Send(Frame frame, std::span<const int> fds) {
+Status Client::State::Send(const Frame& frame, std::span<const int> fds) {
   RETURN_IF_ERROR(sender.Send(socket.get(), frame, fds));
   if (sender.pending()) loop->SetEvents(EPOLL_CTL_MOD, *this, EPOLLIN | EPOLLOUT);
   return absl::OkStatus();
@@ -165,7 +165,7 @@ StatusOr<ReplyWithFds> Client::Call(const proto::Request& request, std::span<con
   if (state_->closed) return LostConnection();
   const uint32_t stream = state_->NextStream();
   frame.stream = stream;
-  if (Status sent = state_->Send(std::move(frame), fds); !sent.ok()) {
+  if (Status sent = state_->Send(frame, fds); !sent.ok()) {
     if (!absl::IsInvalidArgument(sent)) shutdown(state_->socket.get(), SHUT_RDWR);
     return absl::IsInvalidArgument(sent) ? sent : LostConnection();
   }

@@ -18,7 +18,7 @@
 namespace gantry::shim {
 
 StatusOr<std::unique_ptr<ExecProcess>> ExecProcess::Start(const ShimServices& services,
-                                                          Options options, Done started) {
+                                                          const Options& options, Done started) {
   auto exec = std::make_unique<ExecProcess>(services);
   exec->id_ = options.id;
   exec->container_id_ = options.container->id();

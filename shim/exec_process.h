@@ -39,8 +39,8 @@ class ExecProcess {
 
   // `started`: OK when execve has succeeded; else the child's error, and the exec has ended. Errors
   // of Start itself: it never began, `started` is not called.
-  static StatusOr<std::unique_ptr<ExecProcess>> Start(const ShimServices& services, Options options,
-                                                      Done started);
+  static StatusOr<std::unique_ptr<ExecProcess>> Start(const ShimServices& services,
+                                                      const Options& options, Done started);
   explicit ExecProcess(const ShimServices& services) : services_(services) {}
   ExecProcess(const ExecProcess&) = delete;
   ExecProcess& operator=(const ExecProcess&) = delete;

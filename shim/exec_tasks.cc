@@ -53,28 +53,28 @@ Status TaskService::StartExec(const proto::Exec& request, Fds fds, const Respond
     return absl::InvalidArgumentError("an exec without terminal needs three descriptors");
   }
   if (!process.oom_score_adj) process.oom_score_adj = OomScoreAdj(container->pid());
-  ExecProcess::Options options{.id = id,
-                               .container = container,
-                               .process = &process,
-                               .seccomp_bpf = request.seccomp_bpf(),
-                               .stdio = std::move(fds)};
-  ASSIGN_OR_RETURN(execs_[id],
-                   ExecProcess::Start(
-                       services_, std::move(options), [this, id, responder](const Status& status) {
-                         if (!status.ok()) {
-                           responder.Finish(status);
-                           ForgetExec(id);
-                           return;
-                         }
-                         // Gone from the table when the connection was lost meanwhile; then nobody
-                         // listens either.
-                         auto it = execs_.find(id);
-                         if (it == execs_.end()) return;
-                         proto::Reply reply;
-                         reply.mutable_exec()->set_pid(it->second->pid());
-                         const int terminal = it->second->terminal();
-                         responder.Ok(reply, std::span(&terminal, terminal >= 0 ? 1 : 0));
-                       }));
+  const ExecProcess::Options options{.id = id,
+                                     .container = container,
+                                     .process = &process,
+                                     .seccomp_bpf = request.seccomp_bpf(),
+                                     .stdio = std::move(fds)};
+  ASSIGN_OR_RETURN(
+      execs_[id],
+      ExecProcess::Start(services_, options, [this, id, responder](const Status& status) {
+        if (!status.ok()) {
+          responder.Finish(status);
+          ForgetExec(id);
+          return;
+        }
+        // Gone from the table when the connection was lost meanwhile; then nobody
+        // listens either.
+        auto it = execs_.find(id);
+        if (it == execs_.end()) return;
+        proto::Reply reply;
+        reply.mutable_exec()->set_pid(it->second->pid());
+        const int terminal = it->second->terminal();
+        responder.Ok(reply, std::span(&terminal, terminal >= 0 ? 1 : 0));
+      }));
   return absl::OkStatus();
 }
 

@@ -13,11 +13,11 @@ constexpr uintptr_t kDeepest = 256 << 10;
 
 // Not inlined: its frame is the deepest that is in use.
 [[gnu::noinline]] void ReleaseStack() {
-  const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  char* here = static_cast<char*>(__builtin_frame_address(0));
   // Below us are the red zone and the frame of madvise itself. Parts that are not mapped are an
   // error that does not matter: the others have been released by then.
-  const uintptr_t end = (here & ~(kPage - 1)) - kPage;
-  madvise(reinterpret_cast<void*>(end - kDeepest), kDeepest, MADV_DONTNEED);
+  char* end = here - reinterpret_cast<uintptr_t>(here) % kPage - kPage;
+  madvise(end - kDeepest, kDeepest, MADV_DONTNEED);
 }
 
 }  // namespace

@@ -120,8 +120,8 @@ Status Pump::Open(const PumpMessage& message, std::vector<UniqueFd> fds) {
       ReadSome(&log, &stream, kReadSize);
       if (stream == nullptr) QuitWhenOrphaned();
     });
-    if (watch.ok()) stream->watch = *std::move(watch);
     status.Update(watch.status());
+    if (watch.ok()) stream->watch = *std::move(watch);
   }
   return status;
 }

@@ -17,6 +17,15 @@ namespace {
 
 constexpr int kUnknownContainer = 3;  // CNI error code: nothing to clean up
 
+// The first error leads: it is why; code and payloads are its.
+Status AlsoFailed(const Status& add, const Status& del) {
+  Status both(add.code(),
+              absl::StrCat(add.message(), " (and its DEL failed: ", del.message(), ")"));
+  add.ForEachPayload(
+      [&](absl::string_view url, const absl::Cord& value) { both.SetPayload(url, value); });
+  return both;
+}
+
 }  // namespace
 
 struct Network::Chain {
@@ -118,7 +127,7 @@ StatusOr<PodNetworkResult> Network::Add(const PodNetworkRequest& request,
   if (!result.ok()) {
     const Status undone = Del(request, config, /*result=*/"");
     if (undone.ok()) return result.status();
-    return Annotate(result.status(), absl::StrCat("(and its DEL failed: ", undone.message(), ")"));
+    return AlsoFailed(result.status(), undone);
   }
   PodNetworkResult added;
   ASSIGN_OR_RETURN(added.ips, PodAddresses(*result));

@@ -280,8 +280,9 @@ TEST_F(CniTest, AddThatFailsAndDelThatFailsTellBoth) {
   Plugin("one", "echo broken >&2; exit 1");
   OnDel("one", "echo stuck >&2; exit 1");
   const std::string message(Add(List({"one"})).status().message());
-  EXPECT_THAT(message, HasSubstr("exit status 1: broken"));
-  EXPECT_THAT(message, HasSubstr("exit status 1: stuck"));
+  EXPECT_THAT(message,
+              HasSubstr("plugin \"one\" ADD: exit status 1: broken (and its DEL failed: "));
+  EXPECT_THAT(message, HasSubstr("exit status 1: stuck)"));
 }
 
 TEST_F(CniTest, DelWithoutANamespaceHasAnEmptyNetns) {

@@ -101,6 +101,16 @@ Status OpenParts(Node* node) {
   return absl::OkStatus();
 }
 
+// Nothing of the node is in use any more when this returns: its parts can go in any order. Pods run
+// on.
+void Quiesce(Node* node) {
+  node->creations.reset();  // waits for what is being made
+  for (const auto& sandbox : node->sandboxes.List())
+    if (sandbox->shim != nullptr) sandbox->shim->client->Close();
+  node->events.reset();
+  node->background.reset();
+}
+
 Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(Config config, ReadConfig(flags));
   ASSIGN_OR_RETURN(const LogLevel level, ParseLogLevel(config.log_level));
@@ -112,7 +122,9 @@ Status Run(const Flags& flags) {
   node.started_at_ns = absl::ToUnixNanos(absl::Now());
   RETURN_IF_ERROR(OpenParts(&node));
   Restore(&node);
-  return ServeUntilSignal(&node);
+  const Status served = ServeUntilSignal(&node);
+  Quiesce(&node);
+  return served;
 }
 
 // SIGTERM and SIGINT are waited for by one thread; SIGPIPE is an error of write.

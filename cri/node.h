@@ -58,10 +58,10 @@ struct Node {
 
   ObjectTable<Sandbox> sandboxes;
   ObjectTable<Container> containers;
-  NameRegistry names;  // of sandboxes and containers
-  ObjectLocks stops;   // by sandbox: one stop or removal at a time
-  std::unique_ptr<CreateOperations> creations;
+  NameRegistry names;         // of sandboxes and containers
+  ObjectLocks stops;          // by sandbox: one stop or removal at a time
   absl::Mutex persist_order;  // see persist.h
+  std::unique_ptr<CreateOperations> creations;
 
   [[nodiscard]] std::string PodDirectory(const std::string& id) const {
     return config.state + "/pods/" + id;

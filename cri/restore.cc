@@ -132,6 +132,7 @@ void RestorePod(Node* node, const std::string& pod_id) {
   if (reconnected.ok()) return;
   node->log.Warning("the pod's shim is gone: its containers are ended",
                     {{kPodField, pod_id}, {"error", std::string(reconnected.message())}});
+  KillPodInit(*node, pod_id);
   const auto journal = shim::ReadJournal(node->PodDirectory(pod_id));
   for (const auto& container : node->containers.List()) {
     if (container->record.sandbox_id() != pod_id || container->exited()) continue;

@@ -68,9 +68,11 @@ class SandboxStart {
     RETURN_IF_ERROR_CONTEXT(node_.names.Reserve("pod/" + name, id_), "run pod sandbox");
     Status status = Stages();
     if (status.ok()) return id_;
-    if (const Status undone = RemoveSandbox(&node_, id_); !undone.ok())
+    if (const Status undone = RemoveSandbox(&node_, id_); !undone.ok()) {
+      node_.sandboxes.Update(id_, [](Sandbox& sandbox) { sandbox.claimed = true; });  // to be seen
       status = Annotate(
           status, absl::StrCat("(and pod \"", id_, "\" is left NOTREADY: ", undone.message(), ")"));
+    }
     return Annotate(status, absl::StrCat("run pod sandbox \"", name, "\""));
   }
 
@@ -183,12 +185,20 @@ class SandboxStart {
     if (!own_network) return absl::OkStatus();
     if (reply.fds.empty()) return absl::InternalError("the shim has sent no network namespace");
     record_.set_netns_path(absl::StrCat(node_.config.state, "/netns/", id_));
+    // Before the pin: whatever fails from here on, the teardown knows of it.
+    RETURN_IF_ERROR(Stored());
     return PinNetns(reply.fds[0].get(), record_.netns_path());
   }
 
   // The configuration is on disk before ADD (from then on a DEL is owed), the result after it.
   Status JoinNetwork() {
     if (NamespacesOf(config()).network() == v1::NODE) return absl::OkStatus();
+    const auto wanted = config().annotations().find(kNetworkAnnotation);
+    if (wanted != config().annotations().end() && wanted->second == kNoNetwork) {
+      return absl::OkStatus();
+    }
+    // A plugin that is not there could not take part in DEL either: nothing is begun without it.
+    RETURN_IF_ERROR_CONTEXT(node_.network->Ready(), "pod network");
     ASSIGN_OR_RETURN_CONTEXT(const std::string chain, node_.network->Config(), "pod network");
     record_.set_network_intended(true);
     record_.set_cni_config(chain);

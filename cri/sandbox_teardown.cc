@@ -49,6 +49,8 @@ Status KillContainers(Node* node, const std::string& id) {
 
 void EndShim(Node* node, const Sandbox& sandbox) {
   if (sandbox.shim == nullptr) return;
+  // First of all, so that nobody takes the end of its connection for a death.
+  node->sandboxes.Update(sandbox.id(), [](Sandbox& changed) { changed.shim = nullptr; });
   shim::proto::Request request;
   request.mutable_shutdown();
   const auto reply = sandbox.shim->client->Call(request, {}, kShimDeadline);
@@ -108,15 +110,14 @@ Status StopLocked(Node* node, const std::string& id) {
   RETURN_IF_ERROR_CONTEXT(KillContainers(node, id), context);
   EndShim(node, *sandbox);
   store::SandboxRecord record = sandbox->record;
-  RETURN_IF_ERROR_CONTEXT(LeaveNetwork(node, *sandbox, &record), context);
+  // What the network still owes does not keep the rest from going.
+  const Status left_network = LeaveNetwork(node, *sandbox, &record);
   RETURN_IF_ERROR_CONTEXT(RemoveMounts(*node, id), context);
   RETURN_IF_ERROR_CONTEXT(RemoveCgroups(node, id, record), context);
+  RETURN_IF_ERROR_CONTEXT(left_network, context);
   record.set_stopped(true);
   RETURN_IF_ERROR_CONTEXT(node->store->Put(record), context);
-  node->sandboxes.Update(id, [&record](Sandbox& changed) {
-    changed.record = record;
-    changed.shim = nullptr;
-  });
+  node->sandboxes.Update(id, [&record](Sandbox& changed) { changed.record = record; });
   return absl::OkStatus();
 }
 

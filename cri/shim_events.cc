@@ -9,6 +9,7 @@
 
 #include "cri/persist.h"
 #include "runtime/linux/pidfd.h"
+#include "runtime/linux/process.h"
 #include "shim/journal.h"
 
 namespace gantry::cri {
@@ -95,11 +96,22 @@ void NoteContainerExit(Node* node, const std::string& container_id, const Contai
                                       {"reason", ended->record.reason()}});
 }
 
+void KillPodInit(const Node& node, const std::string& pod_id) {
+  const auto journal = shim::ReadJournal(node.PodDirectory(pod_id));
+  if (!journal.ok() || journal->init.pid <= 0) return;
+  const auto pidfd = OpenPidFd(journal->init.pid);
+  const auto started = ProcessStartTime(journal->init.pid);
+  // The start time tells it from somebody who has its pid by now.
+  if (pidfd.ok() && started.ok() && *started == journal->init.start_time)
+    (void)SignalPidFd(pidfd->get(), SIGKILL);
+}
+
 void NoteShimDeath(Node* node, const std::string& pod_id) {
   const auto sandbox = node->sandboxes.Find(pod_id);
   if (sandbox == nullptr || sandbox->shim == nullptr) return;
   node->log.Error("the pod's shim has died: its containers are ended", {{kPodField, pod_id}});
   ReapShim(*sandbox->shim);
+  KillPodInit(*node, pod_id);
   const auto changed = node->sandboxes.Update(pod_id, [](Sandbox& pod) {
     pod.shim = nullptr;
     pod.record.set_state(v1::SANDBOX_NOTREADY);

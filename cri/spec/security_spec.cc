@@ -1,4 +1,6 @@
 // Capabilities, masked and read-only paths.
+#include <sys/capability.h>
+
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
@@ -30,6 +32,13 @@ std::string CapabilityName(const std::string& name) {
   return absl::StartsWith(upper, "CAP_") ? upper : "CAP_" + upper;
 }
 
+// One that is known but not held is left out in silence; one that nobody knows is a mistake of the
+// caller's.
+bool IsCapability(const std::string& name) {
+  cap_value_t value = 0;
+  return cap_from_name(absl::AsciiStrToLower(name).c_str(), &value) == 0;
+}
+
 template <typename Names>
 bool NamesAll(const Names& names) {
   return std::any_of(names.begin(), names.end(),
@@ -55,6 +64,13 @@ std::set<std::string> BoundingSet(const SpecInput& input) {
 
 StatusOr<spec::Capabilities> CapabilitySpec(const SpecInput& input) {
   const auto& wanted = input.container->linux().security_context().capabilities();
+  for (const auto* names : {&wanted.add_capabilities(), &wanted.add_ambient_capabilities()}) {
+    for (const std::string& name : *names) {
+      if (!absl::EqualsIgnoreCase(name, "ALL") && !IsCapability(CapabilityName(name)))
+        return absl::InvalidArgumentError(
+            absl::StrCat("capabilities: \"", name, "\" is no capability"));
+    }
+  }
   const std::set<std::string> set = BoundingSet(input);
   spec::Capabilities capabilities;
   capabilities.bounding.assign(set.begin(), set.end());

@@ -20,13 +20,16 @@ die() { echo "quickstart: $*" >&2; exit 1; }
 
 say() { echo "quickstart: $*" >&2; }
 
-# step NAME COMMAND…: runs it and notes how long it took.
+# step NAME COMMAND…: runs it and notes how long it took; a failure ends the script.
 step() {
-  local name=$1 started=${EPOCHREALTIME/./} status=0
+  local name=$1 started=${EPOCHREALTIME/./}
   shift
-  "$@" || status=$?
+  "$@"
   steps+=$(printf '%10s ms  %s' "$(((${EPOCHREALTIME/./} - started) / 1000))" "$name")$'\n'
-  return "$status"
+}
+
+run_container() {
+  "$build/bin/gantry" run --rm --net none "$image" "$@" || status=$?
 }
 
 cleanup() {
@@ -142,6 +145,6 @@ else
   step "import it" "$build/bin/gantry" image import "$folder/image.tar"
 fi
 status=0
-step "run" "$build/bin/gantry" run --rm --net none "$image" "$@" || status=$?
+step "run" run_container "$@"
 printf '%s' "$steps" >&2
 exit "$status"

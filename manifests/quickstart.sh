@@ -87,7 +87,7 @@ make_archive() {
   mkdir -p "$rootfs"/{bin,etc,root,tmp} "$archive"
   chmod 1777 "$rootfs/tmp"
   cp "$busybox" "$rootfs/bin/busybox"
-  "$busybox" --list | while read -r name; do ln -s busybox "$rootfs/bin/${name##*/}" 2>/dev/null || :; done
+  "$rootfs/bin/busybox" --install "$rootfs/bin"
   echo 'root:x:0:0:root:/root:/bin/sh' >"$rootfs/etc/passwd"
   echo 'root:x:0:' >"$rootfs/etc/group"
   tar -C "$rootfs" --numeric-owner --owner=0 --group=0 --sort=name --mtime=@0 -cf "$archive/layer.tar" .

@@ -19,7 +19,8 @@
 
 namespace gantry::cri {
 
-// Annotation of a sandbox (set by `gantry run`): "none" means a network namespace with lo alone, no CNI.
+// Annotation of a sandbox (set by `gantry run`): "none" means a network namespace with lo alone, no
+// CNI.
 inline constexpr char kNetworkAnnotation[] = "io.gantry/network";
 inline constexpr char kNoNetwork[] = "none";
 

@@ -1,5 +1,6 @@
-// Log lines of the processes without spdlog (shim, runtime, puller, unpacker): one logfmt line per call on
-// standard error, which the daemon points at a file. Libraries return errors and log at debug only.
+// Log lines of the processes without spdlog (shim, runtime, puller, unpacker): one logfmt line per
+// call on standard error, which the daemon points at a file. Libraries return errors and log at
+// debug only.
 #pragma once
 
 #include <initializer_list>

@@ -245,7 +245,8 @@ json Write(const Linux& section) {
 json Write(const Spec& spec) {
   json out = {{"ociVersion", spec.version}};
   if (spec.process.has_value()) out["process"] = Write(*spec.process);
-  // The path is empty where the root file system comes as a descriptor; it may be read-only all the same.
+  // The path is empty where the root file system comes as a descriptor; it may be read-only all the
+  // same.
   if (!spec.root.path.empty() || spec.root.readonly) {
     out["root"] = {{"path", spec.root.path}};
     PutTrue(out["root"], "readonly", spec.root.readonly);

@@ -134,6 +134,12 @@ class ContainerCreation {
     *resources.mutable_linux() = config().linux().resources();
     record_.set_resources(resources.SerializeAsString());
     node_.images->HoldLayers(id_, image_->layers);
+    // Removed between being found and being held? What is still listed now stays.
+    ASSIGN_OR_RETURN(const auto still_here, node_.images->Find(image_->id));
+    if (still_here == nullptr) {
+      node_.images->ReleaseLayers(id_);
+      return absl::NotFoundError(absl::StrCat("image \"", image_->id, "\" has been removed"));
+    }
     Container container;
     container.record = record_;
     container.config = std::make_shared<const v1::ContainerConfig>(config());

@@ -14,6 +14,8 @@ namespace {
 constexpr char kLocalhost[] = "localhost/";
 constexpr size_t kProfileLimit = 1 << 20;
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"  // older clients still send it
 // The field that was there first, as the newer one.
 v1::SecurityProfile ProfileOf(const v1::LinuxContainerSecurityContext& security) {
   v1::SecurityProfile profile;
@@ -29,6 +31,7 @@ v1::SecurityProfile ProfileOf(const v1::LinuxContainerSecurityContext& security)
   }
   return profile;
 }
+#pragma GCC diagnostic pop
 
 }  // namespace
 

@@ -118,7 +118,7 @@ Status Run(const Flags& flags) {
   // Before anything of theirs is touched: a second daemon must not even remove the socket.
   ASSIGN_OR_RETURN(const UniqueFd root_lock, LockDirectory(config.root));
   ASSIGN_OR_RETURN(const UniqueFd state_lock, LockDirectory(config.state));
-  Node node{.config = std::move(config), .log = Logger(format, level)};
+  Node node(std::move(config), Logger(format, level));
   node.started_at_ns = absl::ToUnixNanos(absl::Now());
   RETURN_IF_ERROR(OpenParts(&node));
   Restore(&node);

@@ -38,6 +38,9 @@ struct NodeFeatures {
 };
 
 struct Node {
+  Node(Config node_config, Logger node_log)
+      : config(std::move(node_config)), log(std::move(node_log)) {}
+
   Config config;
   Logger log;
   NodeFeatures features;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <set>
 #include <thread>
@@ -170,6 +171,8 @@ void Restore(Node* node) {
   LoadSandboxes(node, contents.sandboxes);
   LoadContainers(node, contents.containers);
   SweepLeftovers(node);
+  // Layers of pulls that never ended; a retry of the pull within a day still finds them.
+  node->images->CollectUnused(std::chrono::hours(24));
   // A hung shim delays the pods behind it by its greeting's timeout, not the others.
   const auto sandboxes = node->sandboxes.List();
   std::atomic<size_t> next{0};

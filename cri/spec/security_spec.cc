@@ -87,6 +87,8 @@ StatusOr<spec::Capabilities> CapabilitySpec(const SpecInput& input) {
   return capabilities;
 }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"  // older clients still send it
 Status CheckProfiles(const v1::LinuxContainerSecurityContext& security) {
   const bool wants_apparmor = (security.has_apparmor() && security.apparmor().profile_type() ==
                                                               v1::SecurityProfile::Localhost) ||
@@ -99,6 +101,7 @@ Status CheckProfiles(const v1::LinuxContainerSecurityContext& security) {
         "userns_options: user namespaces are not supported yet by gantry (see Status)");
   return absl::OkStatus();
 }
+#pragma GCC diagnostic pop
 
 }  // namespace
 

@@ -188,7 +188,7 @@ finish() {
 
 tiers=("$@")
 lint_all=
-[ ${#tiers[@]} -gt 0 ] && [[ " ${tiers[*]} " = *" lint "* ]] && lint_all=1
+[ "${tiers[*]:-}" != lint ] || lint_all=1 # asked for alone: all files
 [ ${#tiers[@]} -gt 0 ] || tiers=("${default_tiers[@]}")
 for tier in "${tiers[@]}"; do
   [[ " ${all_tiers[*]} " = *" $tier "* ]] || { echo "run.sh: unknown tier $tier (of ${all_tiers[*]})" >&2; exit 2; }

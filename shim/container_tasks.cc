@@ -188,7 +188,7 @@ void TaskService::Forget(const std::string& container_id) {
   if (node.empty()) return;
   services_.journal->Deleted(container_id);
   Bury(std::move(node.mapped()));
-  RemoveExecCgroups();
+  exec_cgroups_.Retry();
 }
 
 void TaskService::ReopenLog(const proto::ReopenLog& request, const Responder& responder) {

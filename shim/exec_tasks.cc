@@ -17,7 +17,6 @@ namespace gantry::shim {
 namespace {
 
 constexpr size_t kMaxExecs = 512;
-constexpr size_t kMaxExecCgroups = 256;
 
 // An exec is born with the shim's own, and shall have its container's.
 std::optional<int> OomScoreAdj(pid_t pid) {
@@ -84,19 +83,10 @@ void TaskService::ForgetExec(const std::string& exec_id) {
   dying_execs_.push_back(std::move(node.mapped()));
   auto it = std::prev(dying_execs_.end());
   (*it)->WhenGone([this, it] {
-    if (!(*it)->cgroup().unified_dir.empty()) exec_cgroups_.push_back((*it)->cgroup());
+    exec_cgroups_.RemoveWhenEmpty((*it)->cgroup());
     Bury(std::move(*it));
     dying_execs_.erase(it);
-    RemoveExecCgroups();
   });
-}
-
-// A group is empty a moment after its last process, or when what the exec left in the background
-// has ended: tried again with every exec and container that ends. gantryd removes what is left with
-// the container's own group.
-void TaskService::RemoveExecCgroups() {
-  std::erase_if(exec_cgroups_, [](const CgroupPaths& paths) { return RemoveCgroup(paths).ok(); });
-  if (exec_cgroups_.size() > kMaxExecCgroups) exec_cgroups_.erase(exec_cgroups_.begin());
 }
 
 void TaskService::WaitExec(const proto::WaitExec& request, const Responder& responder) {

@@ -86,11 +86,19 @@ TEST_F(ShimExec, IsKilledAsATree) {
   EXPECT_EQ(*Wait("e"), 137);
   EXPECT_TRUE(Eventually([&] { return Processes() == 1; }));
   EXPECT_EQ(pod_->State().containers(0).phase(), proto::PHASE_RUNNING);
-  EXPECT_TRUE(Eventually([&] {
-    RunExec(pod_.get(), "c", "f", "true");
-    return ExecGroups() == 0;
-  }));
+  EXPECT_TRUE(Eventually([&] { return ExecGroups() == 0; }));
   EXPECT_EQ(Kill("unknown"), absl::OkStatus());
+}
+
+TEST_F(ShimExec, ItsGroupGoesWithTheLastProcessLeftInTheBackground) {
+  ASSERT_EQ(RunExec(pod_.get(), "c", "f", "true").exit_code, 0);
+  ASSERT_TRUE(Eventually([&] { return ExecGroups() == 0; }));
+  const size_t before = DescriptorCount(pod_->shim_pid());
+  ASSERT_EQ(Begin("e", {"/bin/sh", "-c", "sleep 1 & exit 0"}), absl::OkStatus());
+  ASSERT_EQ(*Wait("e"), 0);
+  EXPECT_EQ(ExecGroups(), 1U);
+  EXPECT_TRUE(Eventually([&] { return ExecGroups() == 0; }));
+  EXPECT_TRUE(Eventually([&] { return DescriptorCount(pod_->shim_pid()) <= before; }));
 }
 
 TEST_F(ShimExec, IsKilledAsATreeWithoutItsOwnCgroup) {

@@ -15,6 +15,7 @@
 #include "runtime/base/status.h"
 #include "runtime/linux/unique_fd.h"
 #include "runtime/pod_namespaces.h"
+#include "shim/cgroup_remover.h"
 #include "shim/connection.h"
 #include "shim/container_process.h"
 #include "shim/exec_process.h"
@@ -30,7 +31,7 @@ class TaskService {
     UniqueFd init_binary;  // gantry-init, opened; invalid: no pod gets a PID namespace
   };
   TaskService(const ShimServices& services, Options options)
-      : services_(services), options_(std::move(options)) {}
+      : services_(services), options_(std::move(options)), exec_cgroups_(services.loop) {}
   TaskService(const TaskService&) = delete;
   TaskService& operator=(const TaskService&) = delete;
 
@@ -69,7 +70,6 @@ class TaskService {
   void Abandon(const std::string& container_id);
   Status StartExec(const proto::Exec& request, Fds fds, const Responder& responder);
   void ForgetExec(const std::string& exec_id);
-  void RemoveExecCgroups();
   void CheckShutDown();
   void EndShutdown();
   // Destroys it once the present callback, which may be its own, is over.
@@ -85,7 +85,7 @@ class TaskService {
   std::list<std::unique_ptr<ContainerProcess>> abandoned_;  // failed or killed, init not yet reaped
   std::map<std::string, std::unique_ptr<ExecProcess>> execs_;
   std::list<std::unique_ptr<ExecProcess>> dying_execs_;
-  std::vector<CgroupPaths> exec_cgroups_;  // of execs that are over, still to be removed
+  CgroupRemover exec_cgroups_;  // of execs that are over
   std::vector<std::function<void()>> burials_;
   EventLoop::Timer burial_;
   std::vector<Responder> shutting_down_;

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "cri/container_lookup.h"
+
 namespace gantry::cri {
 namespace {
 
@@ -13,18 +15,13 @@ constexpr absl::Duration kShimAnswer = absl::Seconds(10);
 constexpr absl::Duration kKillDeadline = absl::Seconds(20);
 constexpr std::chrono::milliseconds kCgroupPatience(2000);
 
-std::shared_ptr<PodShim> ShimOf(const Node& node, const Container& container) {
-  const auto sandbox = node.sandboxes.Find(container.record.sandbox_id());
-  return sandbox == nullptr ? nullptr : sandbox->shim;
-}
-
 // The shim lets go of pipes, log and pidfd; it ends what is left.
 Status ForgetInShim(const Node& node, const Container& container) {
   const auto shim = ShimOf(node, container);
-  if (shim == nullptr) return absl::OkStatus();
+  if (!shim.ok()) return absl::OkStatus();
   shim::proto::Request request;
   request.mutable_delete_container()->set_container_id(container.id());
-  return shim->client->Call(request, {}, kKillDeadline).status();
+  return (*shim)->client->Call(request, {}, kKillDeadline).status();
 }
 
 Status DeleteFiles(Node* node, const Container& container) {
@@ -39,12 +36,12 @@ Status DeleteFiles(Node* node, const Container& container) {
 }  // namespace
 
 void KillContainer(Node* node, const Container& container) {
-  if (const auto shim = ShimOf(*node, container)) {
+  if (const auto shim = ShimOf(*node, container); shim.ok()) {
     shim::proto::Request request;
     request.mutable_signal_container()->set_container_id(container.id());
     request.mutable_signal_container()->set_signal(SIGKILL);
     request.mutable_signal_container()->set_all(true);
-    const auto reply = shim->client->Call(request, {}, kShimAnswer);
+    const auto reply = (*shim)->client->Call(request, {}, kShimAnswer);
     if (reply.ok()) return;
     node->log.Warning(
         "the shim does not kill, ignoring: the cgroup is killed",

@@ -1,6 +1,7 @@
 #include "cri/create_operations.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"

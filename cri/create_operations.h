@@ -1,9 +1,9 @@
 // RunPodSandbox and CreateContainer as operations: the work belongs to the operation, never to the
 // RPC that asked for it.
 //
-//   first call ──▶ operation (own thread) ──▶ result ──▶ a waiter is there: claimed, the operation
-//   is forgotten retry of the same name: joins it, or gets the kept result ◀── nobody waits: kept
-//   two minutes, then undone
+//   first call ──▶ operation (own thread) ──▶ result ──▶ somebody waits: claimed, and forgotten
+//   a retry of the same name joins it                └──▶ nobody waits: kept for a retry two
+//                                                         minutes, then undone
 //
 // Whoever waits sees its own cancellation and deadline; the work goes on. Any thread.
 #pragma once
@@ -12,7 +12,6 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
@@ -34,9 +33,8 @@ class CreateOperations {
   // Waits for what is in flight.
   ~CreateOperations();
 
-  // Starts the work, or joins the operation of that name, and waits. kCancelled or
-  // kDeadlineExceeded when `cancelled` says so first (asked every 50 ms); `deadline_passed` tells
-  // which of the two it is.
+  // Starts the work, or joins the operation of that name, and waits. When `cancelled` says so first
+  // (asked every 50 ms): kDeadlineExceeded after `deadline`, else kCancelled; the work goes on.
   StatusOr<std::string> Run(const std::string& name, Work work,
                             const std::function<bool()>& cancelled, absl::Time deadline);
 
@@ -46,7 +44,6 @@ class CreateOperations {
  private:
   struct Operation {
     Work work;
-    std::thread thread;
     bool done = false;
     StatusOr<std::string> result = absl::UnknownError("not done");
     absl::Time done_at;

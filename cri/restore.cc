@@ -13,7 +13,6 @@
 #include "cri/shim_events.h"
 #include "runtime/linux/pidfd.h"
 #include "runtime/linux/process.h"
-#include "shim/journal.h"
 
 namespace gantry::cri {
 namespace {
@@ -58,8 +57,10 @@ void LoadContainers(Node* node, const std::vector<store::ContainerRecord>& recor
   }
 }
 
-void EndPod(Node* node, const std::string& pod_id, const std::string& why) {
-  node->sandboxes.Update(pod_id, [&why](Sandbox& sandbox) {
+// Another boot: there is nothing left to end.
+void EndPodOfAnotherBoot(Node* node, const std::string& pod_id) {
+  const char* const why = "the machine was restarted";
+  node->sandboxes.Update(pod_id, [why](Sandbox& sandbox) {
     sandbox.record.set_state(v1::SANDBOX_NOTREADY);
     if (sandbox.record.message().empty()) sandbox.record.set_message(why);
   });
@@ -67,7 +68,7 @@ void EndPod(Node* node, const std::string& pod_id, const std::string& why) {
   for (const auto& container : node->containers.List()) {
     if (container->record.sandbox_id() != pod_id || container->exited()) continue;
     node->containers.Update(container->id(),
-                            [&why](Container& ended) { RecordLostExit(&ended.record, why); });
+                            [why](Container& ended) { RecordLostExit(&ended.record, why); });
     (void)PersistContainer(node, container->id());
   }
 }
@@ -126,21 +127,14 @@ void RestorePod(Node* node, const std::string& pod_id) {
   const auto sandbox = node->sandboxes.Find(pod_id);
   if (sandbox->record.stopped()) return;
   if (sandbox->record.boot_id() != node->features.boot_id) {
-    EndPod(node, pod_id, "the machine was restarted");
+    EndPodOfAnotherBoot(node, pod_id);
     return;
   }
   const Status reconnected = Reconnect(node, pod_id);
   if (reconnected.ok()) return;
   node->log.Warning("the pod's shim is gone: its containers are ended",
                     {{kPodField, pod_id}, {"error", std::string(reconnected.message())}});
-  KillPodInit(*node, pod_id);
-  const auto journal = shim::ReadJournal(node->PodDirectory(pod_id));
-  for (const auto& container : node->containers.List()) {
-    if (container->record.sandbox_id() != pod_id || container->exited()) continue;
-    (void)KillCgroup(container->cgroup);
-    if (journal.ok()) ReconcileContainer(node, *container, journal->containers);
-  }
-  EndPod(node, pod_id, "the pod's shim has died");
+  EndPodWithoutShim(node, pod_id);
 }
 
 // Folders below `directory` that belong to no object: left by a crash between two steps.

@@ -5,18 +5,10 @@
 #include <string>
 
 #include "cri/api.h"
+#include "cri/pod_shim.h"
 #include "cri/store/record.pb.h"
-#include "runtime/linux/unique_fd.h"
-#include "shim/client.h"
 
 namespace gantry::cri {
-
-// A live shim and our connection to it; shared by the snapshots of its sandbox. Client::Call is
-// thread-safe.
-struct PodShim {
-  std::unique_ptr<shim::Client> client;
-  UniqueFd pidfd;
-};
 
 struct Sandbox {
   store::SandboxRecord record;

@@ -1,5 +1,8 @@
-// RunPodSandbox: validate → record → directory → cgroup → shim → namespaces → network → files →
-// READY.
+// RunPodSandbox: validate → record → directory → launch shim → cgroup → greet shim → namespaces →
+// network → files → READY.
+//
+// The shim is launched early and greeted late: it waits some milliseconds for the kernel to let it
+// into its cgroup (a grace period of RCU), while others of the stages need no shim.
 //
 // Each stage may fail; then TearDownSandbox, which knows how to take down any part of a pod, undoes
 // what is there. Where even that fails the sandbox stays listed NOTREADY, with the reason, and can
@@ -68,6 +71,7 @@ class SandboxStart {
     RETURN_IF_ERROR_CONTEXT(node_.names.Reserve("pod/" + name, id_), "run pod sandbox");
     Status status = Stages();
     if (status.ok()) return id_;
+    AbandonLaunch();
     if (const Status undone = RemoveSandbox(&node_, id_); !undone.ok()) {
       node_.sandboxes.Update(id_, [](Sandbox& sandbox) { sandbox.claimed = true; });  // to be seen
       status = Annotate(
@@ -80,8 +84,9 @@ class SandboxStart {
   Status Stages() {
     RETURN_IF_ERROR(RecordIntent());
     RETURN_IF_ERROR(MakeDirectory());
+    RETURN_IF_ERROR(LaunchShim());
     RETURN_IF_ERROR(MakeCgroup());
-    RETURN_IF_ERROR(StartShim());
+    RETURN_IF_ERROR(GreetNewShim());
     RETURN_IF_ERROR(MakeNamespaces());
     RETURN_IF_ERROR(JoinNetwork());
     RETURN_IF_ERROR(WritePodFiles(node_.PodDirectory(id_), config(), hostname_,
@@ -136,16 +141,27 @@ class SandboxStart {
     return absl::IsAlreadyExists(made) ? absl::OkStatus() : Annotate(made, "pod cgroup");
   }
 
-  Status StartShim() {
+  Status LaunchShim() {
     shim::LaunchOptions options;
     options.binary = node_.shim_binary;
     options.init_binary = node_.init_binary;
     options.pod_id = id_;
     options.directory = node_.PodDirectory(id_);
     if (!node_.shim_cgroup_dirs.empty()) options.cgroup_dirs = node_.shim_cgroup_dirs;
-    ASSIGN_OR_RETURN_CONTEXT(shim::LaunchedShim launched, shim::Launch(options), "start the shim");
+    ASSIGN_OR_RETURN_CONTEXT(launched_, shim::Launch(options), "start the shim");
+    return absl::OkStatus();
+  }
+
+  // Of a shim that was launched and never greeted nobody else knows.
+  void AbandonLaunch() {
+    PodShim unknown;
+    unknown.pidfd = std::move(launched_.pidfd);
+    unknown.End(absl::ZeroDuration());
+  }
+
+  Status GreetNewShim() {
     shim::proto::HelloReply hello;
-    auto greeted = GreetShim(&node_, id_, std::move(launched.connection), 0, &hello);
+    auto greeted = GreetShim(&node_, id_, std::move(launched_.connection), 0, &hello);
     if (!greeted.ok()) {
       // The socket ends before anybody can say why: the shim's log can.
       const auto log = ReadFileAt(AT_FDCWD, node_.PodDirectory(id_) + "/shim.log");
@@ -153,8 +169,8 @@ class SandboxStart {
                       absl::StrCat("start the shim (", log.value_or("no log"), ")"));
     }
     shim_ = *std::move(greeted);
-    shim_->pidfd = std::move(launched.pidfd);
-    record_.set_shim_pid(launched.pid);
+    shim_->pidfd = std::move(launched_.pidfd);
+    record_.set_shim_pid(launched_.pid);
     record_.set_shim_start_time(hello.shim_start_time());
     node_.sandboxes.Update(id_, [this](Sandbox& sandbox) { sandbox.shim = shim_; });
     return absl::OkStatus();
@@ -226,6 +242,7 @@ class SandboxStart {
   const v1::RunPodSandboxRequest request_;
   const std::string id_;
   store::SandboxRecord record_;
+  shim::LaunchedShim launched_;
   std::shared_ptr<PodShim> shim_;
   std::string hostname_;
 };

@@ -1,9 +1,6 @@
 #include "cri/sandbox_teardown.h"
 
-#include <poll.h>
-#include <signal.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 
 #include <cerrno>
 #include <filesystem>
@@ -13,14 +10,15 @@
 
 #include "cri/container_teardown.h"
 #include "cri/network/netns.h"
+#include "cri/persist.h"
 #include "cri/pod_files.h"
-#include "runtime/linux/pidfd.h"
 
 namespace gantry::cri {
 namespace {
 
 constexpr absl::Duration kKillDeadline = absl::Seconds(20);
 constexpr absl::Duration kShimDeadline = absl::Seconds(10);
+constexpr absl::Duration kShimEnds = absl::Seconds(2);  // from its answer to its end
 constexpr std::chrono::milliseconds kCgroupPatience(2000);
 
 std::vector<std::shared_ptr<const Container>> ContainersOf(const Node& node,
@@ -59,15 +57,7 @@ void EndShim(Node* node, const Sandbox& sandbox) {
         "the shim did not end by itself, ignoring: it is killed",
         {{kPodField, sandbox.id()}, {"error", std::string(reply.status().message())}});
   sandbox.shim->client->Close();
-  const int pidfd = sandbox.shim->pidfd.get();
-  if (pidfd < 0) return;
-  pollfd gone = {pidfd, POLLIN, 0};
-  if (reply.ok() && poll(&gone, 1, 2000) == 0) (void)SignalPidFd(pidfd, SIGKILL);
-  if (!reply.ok()) (void)SignalPidFd(pidfd, SIGKILL);
-  poll(&gone, 1, 5000);
-  siginfo_t info;
-  waitid(P_PIDFD, static_cast<id_t>(pidfd), &info,
-         WEXITED | WNOHANG);  // fails when it is not our child
+  sandbox.shim->End(reply.ok() ? kShimEnds : absl::ZeroDuration());
 }
 
 // From the record, whatever is configured now; also when the namespace is gone.
@@ -116,9 +106,8 @@ Status StopLocked(Node* node, const std::string& id) {
   RETURN_IF_ERROR_CONTEXT(RemoveCgroups(node, id, record), context);
   RETURN_IF_ERROR_CONTEXT(left_network, context);
   record.set_stopped(true);
-  RETURN_IF_ERROR_CONTEXT(node->store->Put(record), context);
   node->sandboxes.Update(id, [&record](Sandbox& changed) { changed.record = record; });
-  return absl::OkStatus();
+  return Annotate(PersistSandbox(node, id), context);
 }
 
 }  // namespace

@@ -1,8 +1,6 @@
 #include "cri/shim_events.h"
 
-#include <poll.h>
-#include <signal.h>
-#include <sys/wait.h>
+#include <csignal>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -16,6 +14,7 @@ namespace gantry::cri {
 namespace {
 
 constexpr absl::Duration kShimAnswer = absl::Seconds(10);
+constexpr char kShimDied[] = "the pod's shim has died";
 
 ContainerExit ExitOf(const shim::proto::ExitRecord& record) {
   return {record.exit_code(), record.finished_at_ns(), record.oom_killed(),
@@ -46,15 +45,27 @@ void HandleEvent(Node* node, const std::string& pod_id, const shim::proto::Event
   node->background->Post([node, pod_id, sequence] { Acknowledge(node, pod_id, sequence); });
 }
 
-// A shim is our child unless gantryd has been restarted: then its end is somebody else's to reap.
-void ReapShim(const PodShim& shim) {
-  if (!shim.pidfd.valid()) return;
-  (void)SignalPidFd(shim.pidfd.get(),
-                    SIGKILL);  // it has closed its connection: it is of no more use
-  pollfd gone = {shim.pidfd.get(), POLLIN, 0};
-  poll(&gone, 1, 5000);
-  siginfo_t info;
-  waitid(P_PIDFD, static_cast<id_t>(shim.pidfd.get()), &info, WEXITED | WNOHANG);
+// Ends gantry-init, which outlives its shim, by what the journal says of it.
+void KillPodInit(const shim::JournalContents& journal) {
+  if (journal.init.pid <= 0) return;
+  const auto pidfd = OpenPidFd(journal.init.pid);
+  const auto started = ProcessStartTime(journal.init.pid);
+  // The start time tells it from somebody who has its pid by now.
+  if (pidfd.ok() && started.ok() && *started == journal.init.start_time)
+    (void)SignalPidFd(pidfd->get(), SIGKILL);
+}
+
+// The exit that the shim had time to write down, else one that nobody saw.
+void EndContainer(Node* node, const Container& container, const shim::JournalContents& journal) {
+  (void)KillCgroup(container.cgroup);
+  const auto known = journal.containers.find(container.id());
+  if (known != journal.containers.end() && known->second.has_exit()) {
+    NoteContainerExit(node, container.id(), ExitOf(known->second.exit()));
+    return;
+  }
+  node->containers.Update(container.id(),
+                          [](Container& ended) { RecordLostExit(&ended.record, kShimDied); });
+  (void)PersistContainer(node, container.id());
 }
 
 }  // namespace
@@ -96,44 +107,29 @@ void NoteContainerExit(Node* node, const std::string& container_id, const Contai
                                       {"reason", ended->record.reason()}});
 }
 
-void KillPodInit(const Node& node, const std::string& pod_id) {
-  const auto journal = shim::ReadJournal(node.PodDirectory(pod_id));
-  if (!journal.ok() || journal->init.pid <= 0) return;
-  const auto pidfd = OpenPidFd(journal->init.pid);
-  const auto started = ProcessStartTime(journal->init.pid);
-  // The start time tells it from somebody who has its pid by now.
-  if (pidfd.ok() && started.ok() && *started == journal->init.start_time)
-    (void)SignalPidFd(pidfd->get(), SIGKILL);
-}
-
 void NoteShimDeath(Node* node, const std::string& pod_id) {
   const auto sandbox = node->sandboxes.Find(pod_id);
   if (sandbox == nullptr || sandbox->shim == nullptr) return;
   node->log.Error("the pod's shim has died: its containers are ended", {{kPodField, pod_id}});
-  ReapShim(*sandbox->shim);
-  KillPodInit(*node, pod_id);
-  const auto changed = node->sandboxes.Update(pod_id, [](Sandbox& pod) {
+  // It has closed its connection: it is of no more use.
+  sandbox->shim->End(absl::ZeroDuration());
+  EndPodWithoutShim(node, pod_id);
+}
+
+void EndPodWithoutShim(Node* node, const std::string& pod_id) {
+  node->sandboxes.Update(pod_id, [](Sandbox& pod) {
     pod.shim = nullptr;
     pod.record.set_state(v1::SANDBOX_NOTREADY);
-    pod.record.set_message("the pod's shim has died");
+    pod.record.set_message(kShimDied);
   });
-  if (changed != nullptr && !PersistSandbox(node, pod_id).ok())
+  if (!PersistSandbox(node, pod_id).ok())
     node->log.Warning("pod state not recorded, ignoring", {{kPodField, pod_id}});
-  const auto journal = shim::ReadJournal(node->PodDirectory(pod_id));
-  for (const auto& container : node->containers.List()) {
-    if (container->record.sandbox_id() != pod_id || container->exited()) continue;
-    (void)KillCgroup(container->cgroup);
-    const auto known = journal.ok() ? journal->containers.find(container->id())
-                                    : decltype(journal->containers.find("")){};
-    if (journal.ok() && known != journal->containers.end() && known->second.has_exit()) {
-      NoteContainerExit(node, container->id(), ExitOf(known->second.exit()));
-      continue;
-    }
-    const auto lost = node->containers.Update(container->id(), [](Container& ended) {
-      RecordLostExit(&ended.record, "the pod's shim has died");
-    });
-    if (lost != nullptr) (void)PersistContainer(node, container->id());
-  }
+  const auto journal =
+      shim::ReadJournal(node->PodDirectory(pod_id)).value_or(shim::JournalContents());
+  KillPodInit(journal);
+  for (const auto& container : node->containers.List())
+    if (container->record.sandbox_id() == pod_id && !container->exited())
+      EndContainer(node, *container, journal);
 }
 
 }  // namespace gantry::cri

@@ -18,11 +18,11 @@ StatusOr<std::shared_ptr<PodShim>> GreetShim(Node* node, const std::string& pod_
 // Records the exit of a container, in memory (waiters see it) and in the store. Idempotent.
 void NoteContainerExit(Node* node, const std::string& container_id, const ContainerExit& exit);
 
-// Ends gantry-init, which outlives its shim, by what the journal says of it.
-void KillPodInit(const Node& node, const std::string& pod_id);
-
-// The shim has died: its containers are ended and recorded (exits from its journal, else Unknown),
-// the pod is NOTREADY.
+// A shim's connection has ended: if it was the pod's, EndPodWithoutShim.
 void NoteShimDeath(Node* node, const std::string& pod_id);
+
+// What a shim leaves behind is ended and recorded: containers (exits from its journal, else
+// Unknown), gantry-init; the pod is NOTREADY.
+void EndPodWithoutShim(Node* node, const std::string& pod_id);
 
 }  // namespace gantry::cri

@@ -200,5 +200,5 @@ def pids_of(words):
     return [pid for (pid, _), text in sorted(processes().items()) if words in text]
 
 
-__all__ = ["BASE", "NAMESPACE_CONTAINER", "NAMESPACE_NODE", "NAMESPACE_POD", "GantryTest", "Lane", "Pod",
+__all__ = ["BASE", "BRIDGE", "NAMESPACE_CONTAINER", "NAMESPACE_NODE", "NAMESPACE_POD", "GantryTest", "Lane", "Pod",
            "pids_of", "wait_until"]

@@ -37,6 +37,8 @@ class Daemon:
         self.socket = self.state / "gantry.sock"
         self.config = self.folder / "gantry.toml"
         self.log = self.folder / "log"
+        self.plugins = self.folder / "plugins"  # CNI plugins that a test writes
+        self.plugins.mkdir()
         self.binaries = pathlib.Path(binaries)
         self._process = None
         self._write_config(registry)
@@ -54,7 +56,7 @@ class Daemon:
             % (BRIDGE, self.folder / "ipam"))
         self.config.write_text(
             f'[image]\nregistry_config_path = "{self.folder}/certs.d"\n'
-            f'[network]\nconf_dir = "{network}"\nbin_dirs = ["{CNI_PLUGINS}"]\n'
+            f'[network]\nconf_dir = "{network}"\nbin_dirs = ["{self.plugins}", "{CNI_PLUGINS}"]\n'
             f'[runtime]\nshim_cgroup = "/{self.cgroup}-shims"\n')
 
     @property

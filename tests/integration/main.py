@@ -75,7 +75,7 @@ def selected(suite, words):
 
 
 def cannot_run(binaries):
-    for name in ("gantryd", "gantry-shim", "gantry-init", "gantry-puller", "gantry-unpacker"):
+    for name in ("gantryd", "gantry-shim", "gantry-init", "gantry-puller", "gantry-unpacker", "gantry-cri-call"):
         if not os.access(binaries / name, os.X_OK):
             return f"there is no {binaries}/{name}"
     if images.Registry.missing():

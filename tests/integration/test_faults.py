@@ -1,11 +1,15 @@
 """Things break beside a pod: memory, its shim, the disk of its log, a command that hangs."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 
-from case import GantryTest, pids_of, wait_until
+from case import BASE, BRIDGE, GantryTest, pids_of, wait_until
+from crictl import Crictl
+from daemon import Daemon
+from leak_oracle import LeakOracle
 
 TICKS = "i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.1; done"
 
@@ -98,6 +102,40 @@ class Faults(GantryTest):
         self.run_to_end(pod, "one", "sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo; echo end")
         texts = [text for _, text in self.log_lines(pod.log("one"))]
         self.assertEqual(["x" * 100000, "end"], texts)
+
+
+class BrokenShim(GantryTest):
+    """A daemon beside a gantry-shim that is another program."""
+
+    def refuse_pod(self, script, words):
+        binaries = self.daemon.folder / "binaries"
+        shutil.copytree(self.lane.binaries, binaries, ignore=lambda _, names: [
+            name for name in names if not name.startswith("gantry") or name == "gantry-shim"])
+        (binaries / "gantry-shim").write_text(script)
+        (binaries / "gantry-shim").chmod(0o755)
+        daemon = Daemon(binaries, self.lane.registry.address)
+        try:
+            daemon.start()
+            crictl = Crictl(self.lane.crictl, daemon)
+            crictl("pull", BASE)
+            oracle = LeakOracle(daemon, [daemon.root, daemon.state], BRIDGE)
+            before = oracle.look()
+            config = self.pod_config("pod")
+            config["linux"]["cgroup_parent"] = f"/{daemon.cgroup}/pod"
+            answer = crictl.call("runp", crictl.document(config))
+            self.assertNotEqual(0, answer.status)
+            self.assertRegex(answer.error, words)
+            self.assertEqual("", crictl("pods", "-q"))
+            self.assertEqual([], oracle.leaks(before))
+        finally:
+            daemon.delete(keep=False)
+            shutil.rmtree(binaries)
+
+    def test_one_that_ends_at_once_is_quoted_and_leaves_nothing(self):
+        self.refuse_pod("#!/bin/sh\necho no luck today >&2\nexit 3\n", "no luck today")
+
+    def test_one_that_says_nothing_is_killed_and_leaves_nothing(self):
+        self.refuse_pod("#!/bin/sh\nexec sleep 1000\n", "(?i)greet the shim.*deadline|timed out|did not answer")
 
 
 class FrozenLogDisk(GantryTest):

@@ -1,5 +1,5 @@
 // CreateContainer: validate → image → record → root file system → user → volumes → spec → cgroup →
-// clone → place → continue → CREATED.
+// clone → continue → CREATED.
 //
 // Each stage may fail; RemoveContainerObject, which knows how to remove a container in any state,
 // then undoes what is there.
@@ -93,7 +93,6 @@ class ContainerCreation {
     RETURN_IF_ERROR(BuildSpec());
     RETURN_IF_ERROR(MakeCgroup());
     RETURN_IF_ERROR(CloneInit());
-    RETURN_IF_ERROR(Place());
     RETURN_IF_ERROR(Continue());
     return BecomeCreated();
   }
@@ -243,12 +242,8 @@ class ContainerCreation {
     return absl::OkStatus();
   }
 
-  // On v2 the child was born in its cgroup; v1 hierarchies are joined here, before it goes on.
-  Status Place() {
-    if (cgroup_.v1_dirs.empty()) return absl::OkStatus();
-    return Annotate(JoinCgroup(cgroup_, record_.pid()), "cgroup");
-  }
-
+  // Between clone and here is the place of a cgroup driver that moves the child. This one has
+  // nothing to do: on v2 the child was born in its group, on v1 it enters its groups first of all.
   Status Continue() {
     shim::proto::Request request;
     request.mutable_continue_container()->set_container_id(id_);

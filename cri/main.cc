@@ -67,8 +67,7 @@ Status MakeShimCgroup(Node* node) {
       !made.ok() && !absl::IsAlreadyExists(made))
     return Annotate(made, "runtime.shim_cgroup");
   ASSIGN_OR_RETURN(const CgroupPaths paths, CgroupPathsFor(node->features.cgroups, path));
-  node->shim_cgroup_dirs = paths.V1Hierarchies();
-  if (!paths.unified_dir.empty()) node->shim_cgroup_dirs.push_back(paths.unified_dir);
+  node->shim_cgroup = paths;
   return absl::OkStatus();
 }
 

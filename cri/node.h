@@ -45,8 +45,7 @@ struct Node {
   Logger log;
   NodeFeatures features;
   std::string shim_binary, init_binary;
-  std::vector<std::string>
-      shim_cgroup_dirs;  // one cgroup for all shims, outside of the pods' limits
+  CgroupPaths shim_cgroup;  // of all shims, outside of the pods' limits; empty: the daemon's own
   int64_t started_at_ns = 0;
 
   std::unique_ptr<Store> store;

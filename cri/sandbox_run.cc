@@ -147,7 +147,7 @@ class SandboxStart {
     options.init_binary = node_.init_binary;
     options.pod_id = id_;
     options.directory = node_.PodDirectory(id_);
-    if (!node_.shim_cgroup_dirs.empty()) options.cgroup_dirs = node_.shim_cgroup_dirs;
+    options.cgroup = node_.shim_cgroup;
     ASSIGN_OR_RETURN_CONTEXT(launched_, shim::Launch(options), "start the shim");
     return absl::OkStatus();
   }

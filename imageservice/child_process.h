@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "runtime/base/status.h"
-#include "runtime/linux/process.h"
+#include "runtime/linux/spawn.h"
 #include "runtime/linux/unique_fd.h"
 
 namespace gantry::images {

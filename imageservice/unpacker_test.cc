@@ -24,7 +24,7 @@
 #include "imageservice/tar_archive.h"
 #include "imageservice/tree_walk.h"
 #include "runtime/base/json.h"
-#include "runtime/linux/process.h"
+#include "runtime/linux/spawn.h"
 
 namespace gantry::images {
 namespace {

@@ -13,6 +13,7 @@
 #include "runtime/devices.h"
 #include "runtime/handshake.h"
 #include "runtime/isolation.h"
+#include "runtime/linux/cgroup.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/namespace.h"
 #include "runtime/linux/netlink.h"
@@ -53,6 +54,7 @@ Status ContainerInit::SetUp() {
     Status (ContainerInit::*run)();
   };
   constexpr Stage kStages[] = {
+      {"", &ContainerInit::EnterV1Cgroups},
       {"protect init", &ContainerInit::Protect},
       {"join namespaces", &ContainerInit::JoinNamespaces},
       {"set hostname", &ContainerInit::NameHost},
@@ -86,6 +88,12 @@ Status ContainerInit::DropInheritedFds() {
   for (const int fd : request_.stdio) keep.push_back(fd);
   for (const auto& [type, fd] : request_.join_namespaces) keep.push_back(fd);
   return CloseFdsExcept(std::move(keep));
+}
+
+Status ContainerInit::EnterV1Cgroups() {
+  for (const std::string& directory : request_.v1_cgroup_dirs)
+    RETURN_IF_ERROR(EnterCgroup(directory));
+  return absl::OkStatus();
 }
 
 bool ContainerInit::IsNew(const std::string& type) const {

@@ -27,6 +27,7 @@ class ContainerInit {
 
   // The stages, in order.
   Status DropInheritedFds();
+  Status EnterV1Cgroups();
   Status Protect() { return launch_.Protect(); }
   Status JoinNamespaces();
   Status NameHost();

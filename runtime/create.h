@@ -4,7 +4,7 @@
 //
 //   parent (shim)                              child (container_init.h)
 //   Creation::Begin: clone3  ────────────────▶ waits
-//   … the caller places it in its cgroups …
+//   … the caller places it where birth could not …
 //   Continue()               ── CONTINUE ────▶ namespaces, rootfs, mounts, identity, seccomp
 //   OnReadable → kCreated    ◀─ READY ───────  waits
 //   Start()                  ── START ───────▶ execve
@@ -39,6 +39,9 @@ struct CreateRequest {
   std::map<std::string, int> join_namespaces;
   // Cgroup v2 directory to be born in (CLONE_INTO_CGROUP); -1: the caller places the child.
   int cgroup_fd = -1;
+  // Cgroup v1 directories, one of each hierarchy, which the child enters first of all after
+  // Continue.
+  std::vector<std::string> v1_cgroup_dirs;
   // The child's 0, 1, 2. With process.terminal they are ignored.
   int stdio[3] = {-1, -1, -1};
   // Compiled filter (array of struct sock_filter); empty: none. Stands in for spec->linux_.seccomp.

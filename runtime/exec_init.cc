@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "runtime/handshake.h"
+#include "runtime/linux/cgroup.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/namespace.h"
 #include "runtime/linux/process.h"
@@ -65,8 +66,7 @@ Status ExecInit::EnterV1Cgroups() {
   // "0": the writer. While the host's paths are in view, and before the real process exists: it is
   // born inside.
   for (const std::string& directory : request_.v1_cgroup_dirs) {
-    RETURN_IF_ERROR_CONTEXT(WriteFileAt(AT_FDCWD, absl::StrCat(directory, "/cgroup.procs"), "0"),
-                            "enter cgroup");
+    RETURN_IF_ERROR(EnterCgroup(directory));
   }
   return absl::OkStatus();
 }

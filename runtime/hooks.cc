@@ -14,7 +14,7 @@
 
 #include "runtime/linux/file.h"
 #include "runtime/linux/pidfd.h"
-#include "runtime/linux/process.h"
+#include "runtime/linux/spawn.h"
 
 namespace gantry::runtime {
 namespace {

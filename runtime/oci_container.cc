@@ -73,8 +73,10 @@ Status SetUp(Creation& creation, const CgroupPaths& paths, OciRecord& record,
              const spec::Spec& spec) {
   record.pid = creation.pid();
   ASSIGN_OR_RETURN(record.pid_start_time, ProcessStartTime(record.pid));
-  RETURN_IF_ERROR(JoinCgroup(paths, record.pid));
   const std::string state = StateJson(record, spec, OciStatus::kCreated);
+  // Hooks expect to find it in its groups; without any it enters them by itself.
+  if (!spec.hooks.prestart.empty() || !spec.hooks.create_runtime.empty())
+    RETURN_IF_ERROR(JoinCgroup(paths, record.pid));
   RETURN_IF_ERROR(RunHooks("prestart", spec.hooks.prestart, state));
   RETURN_IF_ERROR(RunHooks("createRuntime", spec.hooks.create_runtime, state));
   RETURN_IF_ERROR(creation.Continue());
@@ -87,7 +89,7 @@ StatusOr<Creation> MakeInit(const spec::Spec& spec, const CgroupPaths& paths, Oc
   request.spec = &spec;
   request.seccomp_bpf = seccomp_bpf;
   for (int fd = 0; fd < 3; ++fd) request.stdio[fd] = fd;
-  // Born in the v2 directory; JoinCgroup then only moves it on v1.
+  request.v1_cgroup_dirs = paths.V1Hierarchies();
   UniqueFd group;
   if (!paths.unified_dir.empty()) {
     ASSIGN_OR_RETURN(group, OpenAt(AT_FDCWD, paths.unified_dir, O_RDONLY | O_DIRECTORY));

@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 
 #include "runtime/base/status.h"
+#include "runtime/linux/cgroup.h"
 #include "runtime/linux/unique_fd.h"
 #include "shim/shim.pb.h"
 
@@ -27,7 +28,9 @@ struct LaunchOptions {
   std::string init_binary;  // path of gantry-init
   std::string pod_id;
   std::string directory;  // /run/gantry/pods/<id>: exists, 0700; gets shim.sock, journal, shim.log
-  std::vector<std::string> cgroup_dirs;  // directories that the shim enters first; may be empty
+  // Made already. The shim is born in the v2 group, and enters the v1 ones first of all. Empty: the
+  // caller's.
+  CgroupPaths cgroup;
 };
 
 struct LaunchedShim {

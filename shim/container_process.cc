@@ -82,6 +82,7 @@ Status ContainerProcess::Begin(const ContainerOptions& options, const Stdio& std
   request.join_namespaces = options.join_namespaces;
   request.seccomp_bpf = options.seccomp_bpf;
   for (int i = 0; i < 3; ++i) request.stdio[i] = stdio.child[i].get();
+  request.v1_cgroup_dirs = cgroup_.V1Hierarchies();
   UniqueFd cgroup;
   if (options.cgroup.clone_into()) {
     ASSIGN_OR_RETURN(cgroup, OpenAt(AT_FDCWD, options.cgroup.unified_dir(), O_PATH | O_DIRECTORY));

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "runtime/linux/file.h"
-#include "runtime/linux/process.h"
+#include "runtime/linux/spawn.h"
 #include "runtime/linux/unix_socket.h"
 #include "shim/client.h"
 
@@ -27,7 +27,8 @@ std::vector<std::string> Arguments(const LaunchOptions& options) {
       absl::StrCat("--dir=", options.directory),
       absl::StrCat("--init=", options.init_binary),
   };
-  for (const std::string& dir : options.cgroup_dirs) args.push_back(absl::StrCat("--cgroup=", dir));
+  for (const std::string& dir : options.cgroup.V1Hierarchies())
+    args.push_back(absl::StrCat("--cgroup=", dir));
   return args;
 }
 
@@ -38,6 +39,10 @@ StatusOr<LaunchedShim> Launch(const LaunchOptions& options) {
   ASSIGN_OR_RETURN(UniqueFd null, OpenAt(AT_FDCWD, "/dev/null", O_RDWR));
   ASSIGN_OR_RETURN(UniqueFd log, OpenAt(AT_FDCWD, absl::StrCat(options.directory, "/shim.log"),
                                         O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0600));
+  UniqueFd cgroup;
+  if (!options.cgroup.unified_dir.empty()) {
+    ASSIGN_OR_RETURN(cgroup, OpenAt(AT_FDCWD, options.cgroup.unified_dir, O_PATH | O_DIRECTORY));
+  }
   ASSIGN_OR_RETURN_CONTEXT(ClonedProcess child,
                            Spawn({.path = options.binary,
                                   .args = Arguments(options),
@@ -46,7 +51,8 @@ StatusOr<LaunchedShim> Launch(const LaunchOptions& options) {
                                           {null.get(), 1},
                                           {log.get(), 2},
                                           {pair.second.get(), kConnectionFd}},
-                                  .new_session = true}),
+                                  .new_session = true,
+                                  .cgroup_fd = cgroup.get()}),
                            absl::StrCat("start the shim of pod \"", options.pod_id, "\""));
   return LaunchedShim{child.pid, std::move(child.pidfd), std::move(pair.first)};
 }

@@ -73,7 +73,7 @@ Status SetUpProcess(const Arguments& arguments) {
   if (sigprocmask(SIG_SETMASK, &all, nullptr) != 0) return SyscallError("sigprocmask");
   // First of all, so that all memory from here on is counted where it shall be.
   for (const std::string& dir : arguments.cgroups) {
-    RETURN_IF_ERROR_CONTEXT(WriteFileAt(AT_FDCWD, dir + "/cgroup.procs", "0"), "enter cgroup");
+    RETURN_IF_ERROR(EnterCgroup(dir));
   }
   if (chdir("/") != 0) return SyscallError("chdir", "/");
   umask(0022);

@@ -25,7 +25,7 @@
 #include "cri/proto/gantry.grpc.pb.h"
 #include "cri/proto/runtime.grpc.pb.h"
 #include "runtime/linux/pidfd.h"
-#include "runtime/linux/process.h"
+#include "runtime/linux/spawn.h"
 
 namespace gantry::cli {
 namespace {

@@ -21,7 +21,7 @@
 
 #include "runtime/base/json.h"
 #include "runtime/linux/pidfd.h"
-#include "runtime/linux/process.h"
+#include "runtime/linux/spawn.h"
 
 namespace gantry::cri {
 namespace {

@@ -20,7 +20,7 @@
 
 #include "cri/store/directory_lock.h"
 #include "runtime/linux/pidfd.h"
-#include "runtime/linux/process.h"
+#include "runtime/linux/spawn.h"
 
 namespace gantry::cri {
 namespace {

@@ -85,6 +85,13 @@ Status KillOneByOne(const CgroupPaths& paths) {
 
 }  // namespace
 
+Status EnterCgroup(const std::string& directory) {
+  const std::string v1 = directory + "/tasks";
+  const bool is_v1 = access(v1.c_str(), F_OK) == 0;
+  return Annotate(WriteFileAt(AT_FDCWD, is_v1 ? v1 : directory + "/cgroup.procs", "0"),
+                  "enter cgroup");
+}
+
 Status JoinCgroup(const CgroupPaths& paths, pid_t pid) {
   std::vector<std::string> dirs = paths.V1Hierarchies();
   if (!paths.unified_dir.empty()) dirs.push_back(paths.unified_dir);

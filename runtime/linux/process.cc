@@ -4,7 +4,6 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -43,63 +42,6 @@ StatusOr<ClonedProcess> CloneThenPlace(const CloneRequest& request) {
   return Annotate(placed, "enter the cgroup");
 }
 
-// posix_spawn's own objects, freed on every path.
-struct SpawnObjects {
-  SpawnObjects() {
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-  }
-  ~SpawnObjects() {
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-  }
-  SpawnObjects(const SpawnObjects&) = delete;
-  SpawnObjects& operator=(const SpawnObjects&) = delete;
-
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  std::vector<UniqueFd> moved;
-};
-
-// A descriptor that stands where another one is to be put would be overwritten before its turn: all
-// are first duplicated above the highest target.
-Status PlanDescriptors(const std::vector<InheritedFd>& fds, SpawnObjects& spawn) {
-  int highest = STDERR_FILENO;
-  for (const InheritedFd& fd : fds) highest = std::max(highest, fd.to);
-  for (const InheritedFd& fd : fds) {
-    int from = fd.from;
-    if (from <= highest) {
-      from = fcntl(from, F_DUPFD_CLOEXEC, highest + 1);
-      if (from < 0) return SyscallError("duplicate descriptor", absl::StrCat(fd.from));
-      spawn.moved.emplace_back(from);
-    }
-    posix_spawn_file_actions_adddup2(&spawn.actions, from, fd.to);
-  }
-  return absl::OkStatus();
-}
-
-void PlanSignals(bool new_session, SpawnObjects& spawn) {
-  sigset_t none;
-  sigset_t all;
-  sigemptyset(&none);
-  // Not sigfillset: it leaves out the two signals that glibc keeps for itself, and posix_spawn then
-  // makes the child ignore them.
-  memset(&all, 0xff, sizeof all);
-  posix_spawnattr_setsigmask(&spawn.attributes, &none);
-  posix_spawnattr_setsigdefault(&spawn.attributes, &all);
-  int flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
-  if (new_session) flags |= POSIX_SPAWN_SETSID;
-  posix_spawnattr_setflags(&spawn.attributes, static_cast<int16_t>(flags));
-}
-
-std::vector<char*> Pointers(const std::vector<std::string>& strings) {
-  std::vector<char*> pointers;
-  pointers.reserve(strings.size() + 1);
-  for (const std::string& text : strings) pointers.push_back(const_cast<char*>(text.c_str()));
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
 // A number of /proc/PID/stat, by the count of proc(5).
 StatusOr<uint64_t> StatField(const std::string& path, size_t number) {
   ASSIGN_OR_RETURN(const std::string text, ReadFileAt(AT_FDCWD, path));
@@ -133,18 +75,6 @@ StatusOr<ClonedProcess> Clone(const CloneRequest& request) {
   if (pid < 0 && errno == ENOSYS) return CloneThenPlace(request);
   if (pid < 0) return SyscallError("clone", request.cgroup_fd >= 0 ? "into the cgroup" : "");
   return ClonedProcess{static_cast<pid_t>(pid), UniqueFd(pid == 0 ? -1 : pidfd)};
-}
-
-StatusOr<ClonedProcess> Spawn(const SpawnRequest& request) {
-  SpawnObjects spawn;
-  RETURN_IF_ERROR(PlanDescriptors(request.fds, spawn));
-  PlanSignals(request.new_session, spawn);
-  pid_t pid = -1;
-  const int error = posix_spawn(&pid, request.path.c_str(), &spawn.actions, &spawn.attributes,
-                                Pointers(request.args).data(), Pointers(request.env).data());
-  if (error != 0) return SyscallError("spawn", request.path, error);
-  ASSIGN_OR_RETURN(UniqueFd pidfd, OpenPidFd(pid));
-  return ClonedProcess{pid, std::move(pidfd)};
 }
 
 StatusOr<uint64_t> ProcessStartTime(pid_t pid) {

@@ -28,27 +28,9 @@ struct ClonedProcess {
 // clone3(2) as a fork: the child goes on with a copy of everything and must end in execve or _exit.
 // SIGCHLD is the exit signal (with CLONE_PARENT, the caller's own). Where clone3 is refused
 // (ENOSYS: a filter around us), clone(2) is used, and the parent writes the child into the cgroup.
-// Callers are single-threaded: the child has no other threads' locks to wait for. On failure
-// SyscallError("clone").
+// The child of a caller with threads may only make system calls: their locks stay locked in it. On
+// failure SyscallError("clone").
 StatusOr<ClonedProcess> Clone(const CloneRequest& request);
-
-struct InheritedFd {
-  int from = -1;  // ours; stays open here
-  int to = -1;    // the child's number
-};
-
-struct SpawnRequest {
-  std::string path;               // absolute; not looked up in PATH
-  std::vector<std::string> args;  // with args[0]
-  std::vector<std::string> env;   // KEY=value; nothing is inherited
-  std::vector<InheritedFd> fds;   // 0, 1, 2 included; all else of ours must be close-on-exec
-  bool new_session = false;       // setsid
-};
-
-// Starts another program, from any thread. The child has no signal blocked and all at their
-// defaults. The returned pidfd is the caller's child: wait for it. On failure SyscallError("spawn",
-// path) (ENOENT, EACCES … of execve itself).
-StatusOr<ClonedProcess> Spawn(const SpawnRequest& request);
 
 // Clock ticks since boot at which the process started (field 22 of /proc/PID/stat): with the pid, a
 // process's identity within one boot.

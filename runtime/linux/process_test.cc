@@ -1,16 +1,22 @@
 #include "runtime/linux/process.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime/linux/descriptor_bin.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/pidfd.h"
+#include "runtime/linux/spawn.h"
+#include "runtime/linux/spawn.h"
 
 namespace gantry {
 namespace {
+
+using ::testing::HasSubstr;
 
 struct Pipe {
   UniqueFd read_end;
@@ -94,6 +100,44 @@ TEST(Spawn, AMissingProgramIsNamed) {
   request.path = "/nonsuch";
   request.args = {"nonsuch"};
   EXPECT_EQ(Spawn(request).status().message(), "spawn /nonsuch: No such file or directory");
+}
+
+// Debian's own v2 mount point, or the hybrid one.
+std::string OwnUnifiedGroup() {
+  for (const char* top : {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"})
+    if (access((std::string(top) + "/cgroup.procs").c_str(), W_OK) == 0)
+      return std::string(top) + "/gantry-spawn-test-" + std::to_string(getpid());
+  return "";
+}
+
+TEST(Spawn, TheChildIsBornInTheGroupThatItIsGiven) {
+  const std::string group = OwnUnifiedGroup();
+  if (group.empty() || mkdir(group.c_str(), 0755) != 0) GTEST_SKIP() << "no cgroup v2 to write to";
+  const UniqueFd directory(open(group.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  signal(SIGPIPE, SIG_IGN);
+  Pipe out = MakePipe();
+  SpawnRequest request;
+  request.path = "/bin/sh";
+  request.args = {
+      "sh", "-c",
+      "cat /proc/self/cgroup; grep SigIgn /proc/self/status; ps -o sid= -p $$; echo $$; "
+      "ls /proc/self/fd | wc -l"};
+  request.env = {"PATH=/bin:/usr/bin"};
+  request.fds = {{out.write_end.get(), 1}};
+  request.new_session = true;
+  request.cgroup_fd = directory.get();
+  auto process = Spawn(request);
+  ASSERT_TRUE(process.ok()) << process.status();
+  out.write_end.Reset();
+  const std::string text = *ReadAll(out.read_end.get(), "pipe");
+  EXPECT_EQ(Wait(*process).Code(), 0) << text;
+  signal(SIGPIPE, SIG_DFL);
+  EXPECT_THAT(text, HasSubstr("0::/gantry-spawn-test-"));
+  EXPECT_THAT(text, HasSubstr("SigIgn:\t0000000000000000"));
+
+  request.path = "/nonsuch";
+  EXPECT_EQ(Spawn(request).status().message(), "spawn /nonsuch: No such file or directory");
+  rmdir(group.c_str());
 }
 
 TEST(Clone, TheChildsExitIsReadFromItsPidfd) {

@@ -26,10 +26,21 @@ StatusOr<std::pair<UniqueFd, UniqueFd>> Pipe() {
   return std::pair(UniqueFd(ends[0]), UniqueFd(ends[1]));
 }
 
+// What a client may be behind; the kernel may grant less.
+constexpr int kClientBuffer = 1 << 20;
+
 // Of our end only: O_NONBLOCK belongs to the open file, and each end of a pipe is one of its own.
 Status MakeNonBlocking(int fd) {
   if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) return SyscallError("fcntl", "O_NONBLOCK");
   return absl::OkStatus();
+}
+
+// For one who is attached: read end and write end.
+StatusOr<std::pair<UniqueFd, UniqueFd>> ClientPipe() {
+  ASSIGN_OR_RETURN(auto ends, Pipe());
+  RETURN_IF_ERROR(MakeNonBlocking(ends.second.get()));
+  fcntl(ends.second.get(), F_SETPIPE_SZ, kClientBuffer);
+  return ends;
 }
 
 CgroupPaths PathsOf(const proto::Cgroup& cgroup) {
@@ -65,13 +76,10 @@ Status ContainerProcess::MakeStdio(const ContainerOptions& options, Stdio* stdio
     ASSIGN_OR_RETURN(std::tie(stdio->child[0], stdio->in), Pipe());
     RETURN_IF_ERROR(MakeNonBlocking(stdio->in.get()));
   }
-  if (!options.log_path.empty()) {
-    ASSIGN_OR_RETURN(std::tie(stdio->out, stdio->child[1]), Pipe());
-    ASSIGN_OR_RETURN(std::tie(stdio->err, stdio->child[2]), Pipe());
-    RETURN_IF_ERROR(MakeNonBlocking(stdio->out.get()));
-    RETURN_IF_ERROR(MakeNonBlocking(stdio->err.get()));
-  }
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::tie(stdio->out, stdio->child[1]), Pipe());
+  ASSIGN_OR_RETURN(std::tie(stdio->err, stdio->child[2]), Pipe());
+  RETURN_IF_ERROR(MakeNonBlocking(stdio->out.get()));
+  return MakeNonBlocking(stdio->err.get());
 }
 
 Status ContainerProcess::Begin(const ContainerOptions& options, const Stdio& stdio) {
@@ -97,11 +105,12 @@ Status ContainerProcess::Begin(const ContainerOptions& options, const Stdio& std
 }
 
 void ContainerProcess::OpenLog(UniqueFd out, UniqueFd err) {
-  log_ =
-      services_.pump->Open(log_path_, std::move(out), std::move(err), [this](const Status& status) {
-        log_opened_ = status;
-        CheckCreated();
-      });
+  PumpHandle::Source source = {.path = log_path_, .out = std::move(out), .err = std::move(err)};
+  source.interactive = stdin_.valid() || terminal_.valid();
+  log_ = services_.pump->Open(std::move(source), [this](const Status& status) {
+    log_opened_ = status;
+    CheckCreated();
+  });
 }
 
 Status ContainerProcess::Continue(Done done) {
@@ -234,6 +243,25 @@ void ContainerProcess::ReopenLog(Done done) {
     return;
   }
   services_.pump->Reopen(log_, std::move(done));
+}
+
+StatusOr<ContainerProcess::Attachment> ContainerProcess::Attach(const proto::Attach& wanted) {
+  if (init_exit_ || log_ == 0)
+    return absl::FailedPreconditionError("the container does not run, or has ended");
+  Attachment attachment;
+  if (wanted.stdin()) {
+    const int source = terminal_.valid() ? terminal_.get() : stdin_.get();
+    if (source >= 0) attachment.in.Reset(fcntl(source, F_DUPFD_CLOEXEC, 3));
+  }
+  UniqueFd out, err;
+  if (wanted.stdout()) {
+    ASSIGN_OR_RETURN(std::tie(attachment.out, out), ClientPipe());
+  }
+  if (wanted.stderr() && !terminal_.valid()) {
+    ASSIGN_OR_RETURN(std::tie(attachment.err, err), ClientPipe());
+  }
+  services_.pump->Attach(log_, std::move(out), std::move(err));
+  return attachment;
 }
 
 Status ContainerProcess::Resize(uint32_t width, uint32_t height) {

@@ -83,6 +83,15 @@ class ContainerProcess {
   // kFailedPrecondition: the container has ended.
   void ReopenLog(Done done);
   Status Resize(uint32_t width, uint32_t height);
+  // Of those that were asked for: a copy of stdin's write end (invalid when there is no stdin;
+  // with a terminal its master), read ends of what stdout and stderr (with a terminal: stdout
+  // alone) say from now on. kFailedPrecondition: not yet set up, or ended.
+  struct Attachment {
+    UniqueFd in, out, err;
+  };
+  StatusOr<Attachment> Attach(const proto::Attach& wanted);
+  // The container reads the end of its stdin once all copies are closed. With a terminal: nothing.
+  void CloseStdin() { stdin_.Reset(); }
   // `done` is called once the exit record exists: now, or from the loop.
   void WhenExited(std::function<void()> done);
   // Kills it; no event and no record will tell of it. `gone` is called once the init has been

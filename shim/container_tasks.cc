@@ -200,4 +200,33 @@ void TaskService::ReopenLog(const proto::ReopenLog& request, const Responder& re
   (*container)->ReopenLog([responder](const Status& status) { responder.Finish(status); });
 }
 
+void TaskService::Attach(const proto::Attach& request, const Responder& responder) {
+  const auto container = Find(request.container_id());
+  if (!container.ok()) {
+    responder.Finish(container.status());
+    return;
+  }
+  const auto attachment = (*container)->Attach(request);
+  if (!attachment.ok()) {
+    responder.Finish(attachment.status());
+    return;
+  }
+  proto::Reply reply;
+  std::vector<int> fds;
+  const auto give = [&fds](const UniqueFd& fd) {
+    if (fd.valid()) fds.push_back(fd.get());
+    return fd.valid();
+  };
+  reply.mutable_attach()->set_stdin(give(attachment->in));
+  reply.mutable_attach()->set_stdout(give(attachment->out));
+  reply.mutable_attach()->set_stderr(give(attachment->err));
+  responder.Ok(reply, fds);
+}
+
+void TaskService::CloseStdin(const proto::CloseStdin& request, const Responder& responder) {
+  if (const auto container = Find(request.container_id()); container.ok())
+    (*container)->CloseStdin();
+  responder.Ok();
+}
+
 }  // namespace gantry::shim

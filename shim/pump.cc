@@ -16,6 +16,7 @@
 #include "absl/time/clock.h"
 
 #include "runtime/base/log.h"
+#include "shim/attached_clients.h"
 #include "shim/container_log.h"
 #include "shim/event_loop.h"
 #include "shim/memory.h"
@@ -27,14 +28,19 @@ namespace {
 constexpr size_t kReadSize = 65536;  // a pipe's default capacity
 
 struct Stream {
-  Stream(UniqueFd source, absl::string_view name) : fd(std::move(source)), cutter(name) {}
+  Stream(uint64_t stream_id, UniqueFd source, absl::string_view name)
+      : id(stream_id), fd(std::move(source)), cutter(name) {}
+  const uint64_t id;  // of its clients
   UniqueFd fd;
   LineCutter cutter;
   EventLoop::Watch watch;  // after fd: ends first
 };
 
+uint64_t StreamId(uint32_t log, size_t index) { return uint64_t{log} * 2 + index; }
+
 struct ContainerLog {
-  bool discard = false;  // no path was given
+  bool discard = false;      // no path was given
+  bool interactive = false;  // clients are waited for
   LogFile file;
   std::array<std::unique_ptr<Stream>, 2> streams;  // stdout, stderr; none once it has ended
 };
@@ -42,13 +48,18 @@ struct ContainerLog {
 class Pump {
  public:
   Pump(EventLoop* loop, UniqueFd control, char* buffer)
-      : loop_(loop), control_(std::move(control)), buffer_(buffer) {}
+      : loop_(loop),
+        control_(std::move(control)),
+        buffer_(buffer),
+        clients_(loop, [this](uint64_t stream) { Resume(stream); }) {}
   Status Run();
 
  private:
   void OnControl();
   void Handle(ReceivedPumpMessage received);
   Status Open(const PumpMessage& message, std::vector<UniqueFd> fds);
+  void Attach(ReceivedPumpMessage received, const ContainerLog& log);
+  void Resume(uint64_t stream);
   uint64_t Finish(ContainerLog* log);
   // One read; returns its bytes. 0: nothing there now, or the stream has ended.
   size_t ReadSome(ContainerLog* log, std::unique_ptr<Stream>* stream, size_t limit);
@@ -63,6 +74,7 @@ class Pump {
   EventLoop::Timer idle_;
   bool idle_armed_ = false;
   bool orphaned_ = false;  // the shim has gone
+  AttachedClients clients_;
   std::map<uint32_t, ContainerLog> logs_;
 };
 
@@ -88,6 +100,10 @@ void Pump::OnControl() {
 void Pump::Handle(ReceivedPumpMessage received) {
   PumpMessage answer{.verb = received.message.verb, .log = received.message.log, .text = {}};
   auto it = logs_.find(answer.log);
+  if (answer.verb == PumpVerb::kAttach) {
+    if (it != logs_.end()) Attach(std::move(received), it->second);
+    return;
+  }
   Status status;
   if (answer.verb == PumpVerb::kOpen) {
     status = Open(received.message, std::move(received.fds));
@@ -109,13 +125,15 @@ void Pump::Handle(ReceivedPumpMessage received) {
 Status Pump::Open(const PumpMessage& message, std::vector<UniqueFd> fds) {
   ContainerLog& log = logs_[message.log];
   log.discard = message.text.empty();
+  log.interactive = message.interactive;
   // Without its file the output is dropped, and counted: a workload must not stand still at a full
   // pipe.
   Status status;
   if (!log.discard) status = log.file.Open(message.text);
   for (size_t i = 0; i < fds.size() && i < 2; ++i) {
     std::unique_ptr<Stream>& stream = log.streams[i];
-    stream = std::make_unique<Stream>(std::move(fds[i]), i == 0 ? "stdout" : "stderr");
+    stream = std::make_unique<Stream>(StreamId(message.log, i), std::move(fds[i]),
+                                      i == 0 ? "stdout" : "stderr");
     auto watch = loop_->Add(stream->fd.get(), EPOLLIN, [this, &log, &stream](uint32_t) {
       ReadSome(&log, &stream, kReadSize);
       if (stream == nullptr) QuitWhenOrphaned();
@@ -126,6 +144,22 @@ Status Pump::Open(const PumpMessage& message, std::vector<UniqueFd> fds) {
   return status;
 }
 
+// A moment comes between the container's start and a client's: what was said before is in the log.
+void Pump::Attach(ReceivedPumpMessage received, const ContainerLog& log) {
+  for (size_t i = 0; i < received.fds.size() && i < received.message.text.size(); ++i) {
+    const size_t stream = received.message.text[i] == 'o' ? 0 : 1;
+    // A stream that has ended has nothing more to say: the client sees its end at once.
+    if (log.streams[stream] == nullptr) continue;
+    clients_.Add(log.streams[stream]->id, std::move(received.fds[i]), log.interactive);
+  }
+}
+
+void Pump::Resume(uint64_t stream_id) {
+  for (const auto& [id, log] : logs_)
+    for (const std::unique_ptr<Stream>& stream : log.streams)
+      if (stream != nullptr && stream->id == stream_id) stream->watch.SetEvents(EPOLLIN);
+}
+
 size_t Pump::ReadSome(ContainerLog* log, std::unique_ptr<Stream>* stream, size_t limit) {
   const ssize_t size = read((*stream)->fd.get(), buffer_, std::min(limit, kReadSize));
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
@@ -134,11 +168,13 @@ size_t Pump::ReadSome(ContainerLog* log, std::unique_ptr<Stream>* stream, size_t
   const int64_t now = absl::GetCurrentTimeNanos();
   if (size > 0) {
     const absl::string_view data(buffer_, static_cast<size_t>(size));
+    if (!clients_.Write((*stream)->id, data)) (*stream)->watch.SetEvents(0);
     if (!log->discard) (*stream)->cutter.Write(data, now, &log->file);
     return data.size();
   }
   // End of file; EIO is how a terminal says it.
   if (!log->discard) (*stream)->cutter.Finish(now, &log->file);
+  clients_.End((*stream)->id);
   stream->reset();
   return 0;
 }
@@ -156,9 +192,9 @@ uint64_t Pump::Finish(ContainerLog* log) {
       if (size == 0) break;
       left -= size;
     }
-    if (stream != nullptr && !log->discard) {
-      stream->cutter.Finish(absl::GetCurrentTimeNanos(), &log->file);
-    }
+    if (stream == nullptr) continue;
+    if (!log->discard) stream->cutter.Finish(absl::GetCurrentTimeNanos(), &log->file);
+    clients_.End(stream->id);
   }
   return log->file.dropped_bytes();
 }

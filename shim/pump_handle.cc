@@ -16,16 +16,17 @@
 
 namespace gantry::shim {
 
-uint32_t PumpHandle::Open(std::string path, UniqueFd out, UniqueFd err, Done opened) {
+uint32_t PumpHandle::Open(Source source, Done opened) {
   const uint32_t id = ++last_log_;
-  Log& log = logs_[id];
-  log.path = std::move(path);
-  log.out = std::move(out);
-  log.err = std::move(err);
+  logs_[id].source = std::move(source);
   Wait(id, PumpVerb::kOpen, std::move(opened));
   Start();
-  Queue(PumpVerb::kOpen, id);
+  Queue({PumpVerb::kOpen, id});
   return id;
+}
+
+void PumpHandle::Attach(uint32_t log, UniqueFd out, UniqueFd err) {
+  Queue({PumpVerb::kAttach, log, std::move(out), std::move(err)});
 }
 
 void PumpHandle::Reopen(uint32_t log, Done reopened) {
@@ -39,7 +40,7 @@ void PumpHandle::Reopen(uint32_t log, Done reopened) {
     return;
   }
   Wait(log, PumpVerb::kReopen, std::move(reopened));
-  Queue(PumpVerb::kReopen, log);
+  Queue({PumpVerb::kReopen, log});
 }
 
 void PumpHandle::Finish(uint32_t log, Done finished) {
@@ -48,7 +49,7 @@ void PumpHandle::Finish(uint32_t log, Done finished) {
     return;
   }
   Wait(log, PumpVerb::kFinish, std::move(finished));
-  Queue(PumpVerb::kFinish, log);
+  Queue({PumpVerb::kFinish, log});
 }
 
 void PumpHandle::Stop(std::function<void()> stopped) {
@@ -92,8 +93,8 @@ void PumpHandle::Answer(uint32_t log, PumpVerb verb, const Status& status) {
   done(status);
 }
 
-void PumpHandle::Queue(PumpVerb verb, uint32_t log) {
-  queue_.push_back({verb, log});
+void PumpHandle::Queue(Command command) {
+  queue_.push_back(std::move(command));
   Flush();
 }
 
@@ -103,9 +104,19 @@ Status PumpHandle::SendCommand(const Command& command) {
   auto it = logs_.find(command.log);
   if (command.verb == PumpVerb::kOpen) {
     if (it == logs_.end()) return absl::OkStatus();
-    message.text = it->second.path;
-    if (it->second.out.valid()) fds.push_back(it->second.out.get());
-    if (it->second.err.valid()) fds.push_back(it->second.err.get());
+    const Source& source = it->second.source;
+    message.text = source.path;
+    message.interactive = source.interactive;
+    if (source.out.valid()) fds.push_back(source.out.get());
+    if (source.err.valid()) fds.push_back(source.err.get());
+  }
+  if (command.out.valid()) {
+    message.text += 'o';
+    fds.push_back(command.out.get());
+  }
+  if (command.err.valid()) {
+    message.text += 'e';
+    fds.push_back(command.err.get());
   }
   return SendPumpMessage(control_.get(), message, fds);
 }

@@ -44,9 +44,16 @@ class PumpHandle {
   // Every callback is called exactly once, from the loop, at the latest after kPumpBound
   // (kUnavailable).
 
-  // Reads `out` and `err` (either may be invalid; non-blocking) into the log at `path`, empty:
-  // discards. Returns the log's number.
-  uint32_t Open(std::string path, UniqueFd out, UniqueFd err, Done opened);
+  struct Source {
+    std::string path;          // of the log; empty: the output is discarded
+    UniqueFd out, err;         // read ends, non-blocking; either may be invalid
+    bool interactive = false;  // the container has a stdin or a terminal (attached_clients.h)
+  };
+  // Reads into the log. Returns its number.
+  uint32_t Open(Source source, Done opened);
+  // `out` and `err` (either may be invalid) get a copy of what comes from now on, until the streams
+  // end; there is no answer. A pump that dies drops them.
+  void Attach(uint32_t log, UniqueFd out, UniqueFd err);
   // One at a time; kFailedPrecondition while another is on the way, kNotFound for a log that is
   // finished.
   void Reopen(uint32_t log, Done reopened);
@@ -63,19 +70,19 @@ class PumpHandle {
     EventLoop::Timer bound;
   };
   struct Log {
-    std::string path;
-    UniqueFd out, err;
+    Source source;
     std::map<PumpVerb, Waiting> waiting;
   };
   struct Command {
     PumpVerb verb;
     uint32_t log;
+    UniqueFd out = {}, err = {};  // of kAttach
   };
 
   void Wait(uint32_t log, PumpVerb verb, Done done);
   void Answer(uint32_t log, PumpVerb verb, const Status& status);
   void Fail(Done done, const Status& status);
-  void Queue(PumpVerb verb, uint32_t log);
+  void Queue(Command command);
   void Flush();
   Status SendCommand(const Command& command);
   void OnControl(uint32_t events);

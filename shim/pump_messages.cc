@@ -17,6 +17,7 @@ constexpr size_t kMaxText = 4096;
 Status SendPumpMessage(int socket, const PumpMessage& message, std::span<const int> fds) {
   char packet[kHeaderSize + kMaxText] = {};
   packet[0] = static_cast<char>(message.verb);
+  packet[1] = message.interactive ? 1 : 0;
   std::memcpy(packet + 4, &message.log, sizeof(message.log));
   std::memcpy(packet + 8, &message.dropped_bytes, sizeof(message.dropped_bytes));
   const size_t text = message.text.copy(packet + kHeaderSize, kMaxText);
@@ -31,6 +32,7 @@ StatusOr<std::optional<ReceivedPumpMessage>> ReceivePumpMessage(int socket) {
   if (received->size < kHeaderSize) return absl::UnavailableError("the other side has gone");
   ReceivedPumpMessage result;
   result.message.verb = static_cast<PumpVerb>(packet[0]);
+  result.message.interactive = packet[1] != 0;
   std::memcpy(&result.message.log, packet + 4, sizeof(result.message.log));
   std::memcpy(&result.message.dropped_bytes, packet + 8, sizeof(result.message.dropped_bytes));
   result.message.text.assign(packet + kHeaderSize, received->size - kHeaderSize);

@@ -14,7 +14,8 @@
 namespace gantry::shim {
 
 enum class PumpVerb : char {
-  kOpen = 'O',  // text: path, empty: discard; descriptors: what to read (stdout, stderr)
+  kOpen = 'O',    // text: path, empty: discard; descriptors: what to read (stdout, stderr)
+  kAttach = 'A',  // text: a letter for each descriptor, o or e: who shall get a copy of what comes
   kReopen = 'R',
   kFinish = 'F',  // the container has ended: write what is left, close, forget
 };
@@ -22,6 +23,7 @@ enum class PumpVerb : char {
 struct PumpMessage {
   PumpVerb verb = PumpVerb::kOpen;
   uint32_t log = 0;            // chosen by the shim
+  bool interactive = false;    // with kOpen: who is attached is waited for
   uint64_t dropped_bytes = 0;  // answer to kFinish
   std::string text;            // answers: what went wrong, empty: nothing
 };

@@ -46,6 +46,10 @@ void TaskService::Handle(const proto::Request& request, Fds fds, const Responder
       return DeleteContainer(request.delete_container(), responder);
     case proto::Request::kReopenLog:
       return ReopenLog(request.reopen_log(), responder);
+    case proto::Request::kAttach:
+      return Attach(request.attach(), responder);
+    case proto::Request::kCloseStdin:
+      return CloseStdin(request.close_stdin(), responder);
     case proto::Request::kExec:
       return Exec(request.exec(), std::move(fds), responder);
     case proto::Request::kWaitExec:

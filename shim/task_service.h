@@ -54,6 +54,8 @@ class TaskService {
   void SignalContainer(const proto::SignalContainer& request, const Responder& responder);
   void DeleteContainer(const proto::DeleteContainer& request, const Responder& responder);
   void ReopenLog(const proto::ReopenLog& request, const Responder& responder);
+  void Attach(const proto::Attach& request, const Responder& responder);
+  void CloseStdin(const proto::CloseStdin& request, const Responder& responder);
 
   void Exec(const proto::Exec& request, Fds fds, const Responder& responder);
   void WaitExec(const proto::WaitExec& request, const Responder& responder);

@@ -107,6 +107,13 @@ Status ContainerProcess::Begin(const ContainerOptions& options, const Stdio& std
 void ContainerProcess::OpenLog(UniqueFd out, UniqueFd err) {
   PumpHandle::Source source = {.path = log_path_, .out = std::move(out), .err = std::move(err)};
   source.interactive = stdin_.valid() || terminal_.valid();
+  if (log_path_.empty()) {
+    // Nothing hangs on the pump, which may sleep on another container's disk; its answer may come
+    // when this object is gone.
+    log_opened_ = absl::OkStatus();
+    log_ = services_.pump->Open(std::move(source), [](const Status&) {});
+    return;
+  }
   log_ = services_.pump->Open(std::move(source), [this](const Status& status) {
     log_opened_ = status;
     CheckCreated();
@@ -312,8 +319,13 @@ void ContainerProcess::FinishLog() {
     Publish(false);
     return;
   }
-  services_.pump->Finish(log_, [this](const Status& status) { Publish(!status.ok()); });
-  log_ = 0;
+  const uint32_t log = std::exchange(log_, 0);
+  if (log_path_.empty()) {
+    services_.pump->Finish(log, [](const Status&) {});
+    Publish(false);
+    return;
+  }
+  services_.pump->Finish(log, [this](const Status& status) { Publish(!status.ok()); });
 }
 
 void ContainerProcess::Publish(bool log_incomplete) {

@@ -189,6 +189,7 @@ proto::CreateContainer TestPod::NewContainer(const std::string& id, spec::Spec s
   request.set_rootfs_mount_point(daemon_->box().request.rootfs_mount_point);
   const CgroupPaths paths = Cgroup(id);
   request.mutable_cgroup()->set_unified_dir(paths.unified_dir);
+  request.mutable_cgroup()->set_clone_into(!paths.unified_dir.empty());
   for (const std::string& path : paths.V1Hierarchies()) request.mutable_cgroup()->add_v1_dirs(path);
   request.mutable_cgroup()->set_oom_file(paths.OomFile());
   return request;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
+#include "cri/container_events.h"
 #include "cri/container_seccomp.h"
 #include "cri/container_teardown.h"
 #include "cri/container_volumes.h"
@@ -295,7 +296,9 @@ grpc::Status RuntimeService::CreateContainer(grpc::ServerContext* context,
       return ContainerCreation(node, copy, sandbox).Run();
     };
     work.claim = [node](const std::string& id) {
-      node->containers.Update(id, [](Container& container) { container.claimed = true; });
+      const auto made =
+          node->containers.Update(id, [](Container& container) { container.claimed = true; });
+      if (made != nullptr) PublishContainerEvent(node, v1::CONTAINER_CREATED_EVENT, *made);
     };
     work.undo = [node](const std::string& id) { (void)RemoveContainerObject(node, id); };
     const std::string name =

@@ -2,6 +2,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "cri/container_events.h"
 #include "cri/container_lookup.h"
 #include "cri/persist.h"
 #include "cri/rpc.h"
@@ -27,7 +28,18 @@ Status NoteStartError(Node* node, const std::string& id, const Status& cause) {
     container.starting = false;
   });
   RETURN_IF_ERROR(PersistContainer(node, id));
+  if (const auto ended = node->containers.Find(id))
+    PublishContainerEvent(node, v1::CONTAINER_STOPPED_EVENT, *ended);
   return cause;
+}
+
+// The start is told before the end, however short the life: an exit while `starting` is told here.
+void TellStarted(Node* node, const std::string& id) {
+  if (const auto running = node->containers.Find(id))
+    PublishContainerEvent(node, v1::CONTAINER_STARTED_EVENT, *running);
+  const auto now = node->containers.Update(id, [](Container& c) { c.starting = false; });
+  if (now != nullptr && now->exited())
+    PublishContainerEvent(node, v1::CONTAINER_STOPPED_EVENT, *now);
 }
 
 Status Start(Node* node, const std::string& given_id) {
@@ -53,11 +65,12 @@ Status Start(Node* node, const std::string& given_id) {
                           Annotate(reply.status(), absl::StrCat("start container \"", id, "\"")));
   const int64_t started_at = reply->reply.start_container().started_at_ns();
   node->containers.Update(id, [started_at](Container& c) {
-    c.starting = false;
     c.record.set_started_at_ns(started_at);
     if (!c.exited()) c.record.set_state(v1::CONTAINER_RUNNING);  // it may have ended already
   });
-  return PersistContainer(node, id);
+  RETURN_IF_ERROR(PersistContainer(node, id));
+  TellStarted(node, id);
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "cri/container_events.h"
 #include "cri/container_lookup.h"
 
 namespace gantry::cri {
@@ -66,6 +67,7 @@ Status RemoveContainerObject(Node* node, const std::string& id) {
   node->images->ReleaseLayers(id);
   const auto sandbox = node->sandboxes.Find(container->record.sandbox_id());
   node->containers.Erase(id);
+  PublishContainerEvent(node, v1::CONTAINER_DELETED_EVENT, *container);
   if (sandbox != nullptr)
     node->names.Release(
         "container/" + ContainerName(container->config->metadata(), sandbox->config->metadata()),

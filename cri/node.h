@@ -11,6 +11,7 @@
 #include "cri/config/config.h"
 #include "cri/container.h"
 #include "cri/create_operations.h"
+#include "cri/event_feed.h"
 #include "cri/log.h"
 #include "cri/name_registry.h"
 #include "cri/network/cni.h"
@@ -60,6 +61,7 @@ struct Node {
 
   ObjectTable<Sandbox> sandboxes;
   ObjectTable<Container> containers;
+  EventFeed feed;             // for GetContainerEvents
   NameRegistry names;         // of sandboxes and containers
   ObjectLocks stops;          // by sandbox: one stop or removal at a time
   absl::Mutex persist_order;  // see persist.h

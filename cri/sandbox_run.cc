@@ -16,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
+#include "cri/container_events.h"
 #include "cri/network/netns.h"
 #include "cri/object_id.h"
 #include "cri/persist.h"
@@ -259,7 +260,11 @@ grpc::Status RuntimeService::RunPodSandbox(grpc::ServerContext* context,
     CreateOperations::Work work;
     work.run = [node, copy = *request] { return SandboxStart(node, copy).Run(); };
     work.claim = [node](const std::string& id) {
-      node->sandboxes.Update(id, [](Sandbox& sandbox) { sandbox.claimed = true; });
+      const auto made =
+          node->sandboxes.Update(id, [](Sandbox& sandbox) { sandbox.claimed = true; });
+      if (made == nullptr) return;
+      PublishSandboxEvent(node, v1::CONTAINER_CREATED_EVENT, *made);
+      PublishSandboxEvent(node, v1::CONTAINER_STARTED_EVENT, *made);
     };
     work.undo = [node](const std::string& id) { (void)RemoveSandbox(node, id); };
     ASSIGN_OR_RETURN(const std::string id, node_.creations->Run(

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "cri/container_events.h"
 #include "cri/container_teardown.h"
 #include "cri/network/netns.h"
 #include "cri/persist.h"
@@ -106,8 +107,11 @@ Status StopLocked(Node* node, const std::string& id) {
   RETURN_IF_ERROR_CONTEXT(RemoveCgroups(node, id, record), context);
   RETURN_IF_ERROR_CONTEXT(left_network, context);
   record.set_stopped(true);
-  node->sandboxes.Update(id, [&record](Sandbox& changed) { changed.record = record; });
-  return Annotate(PersistSandbox(node, id), context);
+  const auto stopped =
+      node->sandboxes.Update(id, [&record](Sandbox& changed) { changed.record = record; });
+  RETURN_IF_ERROR_CONTEXT(PersistSandbox(node, id), context);
+  if (stopped != nullptr) PublishSandboxEvent(node, v1::CONTAINER_STOPPED_EVENT, *stopped);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -130,6 +134,7 @@ Status RemoveSandbox(Node* node, const std::string& id) {
     return absl::InternalError(absl::StrCat("remove pod sandbox \"", id, "\": ", error.message()));
   RETURN_IF_ERROR(node->store->DeleteSandbox(id));
   node->sandboxes.Erase(id);
+  PublishSandboxEvent(node, v1::CONTAINER_DELETED_EVENT, *sandbox);
   node->names.Release("pod/" + SandboxName(sandbox->config->metadata()), id);
   return absl::OkStatus();
 }

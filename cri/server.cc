@@ -88,6 +88,7 @@ Status ServeUntilSignal(Node* node) {
   const int signal = AwaitSignal(node);
   sd_notify(0, "STOPPING=1");
   node->log.Info("ending: pods run on", {{"signal", sigabbrev_np(signal)}});
+  node->feed.Close();
   server->Shutdown(std::chrono::system_clock::now() + kShutdownPatience);
   server->Wait();
   unlink(path.c_str());

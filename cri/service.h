@@ -73,6 +73,8 @@ class RuntimeService final : public v1::RuntimeService::Service {
                                   v1::ReopenContainerLogResponse* response) override;
   grpc::Status ExecSync(grpc::ServerContext* context, const v1::ExecSyncRequest* request,
                         v1::ExecSyncResponse* response) override;
+  grpc::Status GetContainerEvents(grpc::ServerContext* context, const v1::GetEventsRequest* request,
+                                  grpc::ServerWriter<v1::ContainerEventResponse>* writer) override;
 
   // unimplemented.cc
   grpc::Status UpdatePodSandboxResources(grpc::ServerContext* context,
@@ -111,8 +113,6 @@ class RuntimeService final : public v1::RuntimeService::Service {
   grpc::Status StreamPodSandboxMetrics(
       grpc::ServerContext* context, const v1::StreamPodSandboxMetricsRequest* request,
       grpc::ServerWriter<v1::StreamPodSandboxMetricsResponse>* writer) override;
-  grpc::Status GetContainerEvents(grpc::ServerContext* context, const v1::GetEventsRequest* request,
-                                  grpc::ServerWriter<v1::ContainerEventResponse>* writer) override;
   grpc::Status CheckpointContainer(grpc::ServerContext* context,
                                    const v1::CheckpointContainerRequest* request,
                                    v1::CheckpointContainerResponse* response) override;

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "cri/container_events.h"
 #include "cri/persist.h"
 #include "runtime/linux/pidfd.h"
 #include "runtime/linux/process.h"
@@ -63,9 +64,10 @@ void EndContainer(Node* node, const Container& container, const shim::JournalCon
     NoteContainerExit(node, container.id(), ExitOf(known->second.exit()));
     return;
   }
-  node->containers.Update(container.id(),
-                          [](Container& ended) { RecordLostExit(&ended.record, kShimDied); });
+  const auto lost = node->containers.Update(
+      container.id(), [](Container& ended) { RecordLostExit(&ended.record, kShimDied); });
   (void)PersistContainer(node, container.id());
+  if (lost != nullptr) PublishContainerEvent(node, v1::CONTAINER_STOPPED_EVENT, *lost);
 }
 
 }  // namespace
@@ -102,6 +104,8 @@ void NoteContainerExit(Node* node, const std::string& container_id, const Contai
   if (const auto stored = PersistContainer(node, container_id); !stored.ok())
     node->log.Error("exit not recorded on disk, ignoring: a restart will find it in the shim",
                     {{kContainerField, container_id}, {"error", std::string(stored.message())}});
+  // Else StartContainer tells, after the start.
+  if (!ended->starting) PublishContainerEvent(node, v1::CONTAINER_STOPPED_EVENT, *ended);
   node->log.Info("container exited", {{kContainerField, container_id},
                                       {"code", absl::StrCat(exit.exit_code)},
                                       {"reason", ended->record.reason()}});
@@ -117,7 +121,7 @@ void NoteShimDeath(Node* node, const std::string& pod_id) {
 }
 
 void EndPodWithoutShim(Node* node, const std::string& pod_id) {
-  node->sandboxes.Update(pod_id, [](Sandbox& pod) {
+  const auto pod_ended = node->sandboxes.Update(pod_id, [](Sandbox& pod) {
     pod.shim = nullptr;
     pod.record.set_state(v1::SANDBOX_NOTREADY);
     pod.record.set_message(kShimDied);
@@ -130,6 +134,7 @@ void EndPodWithoutShim(Node* node, const std::string& pod_id) {
   for (const auto& container : node->containers.List())
     if (container->record.sandbox_id() == pod_id && !container->exited())
       EndContainer(node, *container, journal);
+  if (pod_ended != nullptr) PublishSandboxEvent(node, v1::CONTAINER_STOPPED_EVENT, *pod_ended);
 }
 
 }  // namespace gantry::cri

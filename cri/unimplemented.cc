@@ -85,11 +85,6 @@ grpc::Status RuntimeService::StreamPodSandboxMetrics(
   return NotImplemented("StreamPodSandboxMetrics");
 }
 
-grpc::Status RuntimeService::GetContainerEvents(grpc::ServerContext*, const v1::GetEventsRequest*,
-                                                grpc::ServerWriter<v1::ContainerEventResponse>*) {
-  return NotImplemented("GetContainerEvents");
-}
-
 grpc::Status RuntimeService::CheckpointContainer(grpc::ServerContext*,
                                                  const v1::CheckpointContainerRequest*,
                                                  v1::CheckpointContainerResponse*) {

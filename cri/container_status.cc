@@ -13,6 +13,7 @@ std::string InfoJson(const Container& container) {
       {"sandboxID", record.sandbox_id()},
       {"pid", record.pid()},
       {"cgroup", record.cgroup_path()},
+      {"stdin", container.config->stdin()},
       {"layers", std::vector<std::string>(record.layers().begin(), record.layers().end())}};
   info["process"] = nlohmann::json::parse(record.process(), nullptr, false);
   return info.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

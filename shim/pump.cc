@@ -55,7 +55,8 @@ class Pump {
   Status Run();
 
  private:
-  void OnControl();
+  void TakeCommands();
+  void OnOutput(uint32_t log_id, size_t index);
   void Handle(ReceivedPumpMessage received);
   Status Open(const PumpMessage& message, std::vector<UniqueFd> fds);
   void Attach(ReceivedPumpMessage received, const ContainerLog& log);
@@ -80,17 +81,16 @@ class Pump {
 
 Status Pump::Run() {
   ASSIGN_OR_RETURN(control_watch_,
-                   loop_->Add(control_.get(), EPOLLIN, [this](uint32_t) { OnControl(); }));
+                   loop_->Add(control_.get(), EPOLLIN, [this](uint32_t) { TakeCommands(); }));
   return loop_->Run();
 }
 
-void Pump::OnControl() {
+void Pump::TakeCommands() {
+  if (orphaned_) return;
   auto received = ReceivePumpMessage(control_.get());
-  if (received.ok() && !received->has_value()) return;
-  if (received.ok()) {
+  for (; received.ok() && received->has_value(); received = ReceivePumpMessage(control_.get()))
     Handle(std::move(**received));
-    return;
-  }
+  if (received.ok()) return;
   // What the containers still have to say is written all the same.
   orphaned_ = true;
   control_watch_.Reset();
@@ -134,14 +134,21 @@ Status Pump::Open(const PumpMessage& message, std::vector<UniqueFd> fds) {
     std::unique_ptr<Stream>& stream = log.streams[i];
     stream = std::make_unique<Stream>(StreamId(message.log, i), std::move(fds[i]),
                                       i == 0 ? "stdout" : "stderr");
-    auto watch = loop_->Add(stream->fd.get(), EPOLLIN, [this, &log, &stream](uint32_t) {
-      ReadSome(&log, &stream, kReadSize);
-      if (stream == nullptr) QuitWhenOrphaned();
-    });
+    auto watch = loop_->Add(stream->fd.get(), EPOLLIN,
+                            [this, id = message.log, i](uint32_t) { OnOutput(id, i); });
     status.Update(watch.status());
     if (watch.ok()) stream->watch = *std::move(watch);
   }
   return status;
+}
+
+void Pump::OnOutput(uint32_t log_id, size_t index) {
+  // epoll keeps no order: who was attached before this was said must hear it.
+  TakeCommands();
+  const auto it = logs_.find(log_id);
+  if (it == logs_.end() || it->second.streams[index] == nullptr) return;
+  ReadSome(&it->second, &it->second.streams[index], kReadSize);
+  if (it->second.streams[index] == nullptr) QuitWhenOrphaned();
 }
 
 // A moment comes between the container's start and a client's: what was said before is in the log.

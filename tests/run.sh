@@ -25,6 +25,7 @@ build=${BUILD:-build/$preset}
 logs=$PWD/build/test-logs
 jobs=${JOBS:-$(nproc)}
 fuzz_seconds=${FUZZ_SECONDS:-30}
+node_words="thin_line dockerfile restart BadContainers Updates" # what touches cgroups, mounts, root file systems, images
 default_tiers=(unit root integration conformance lint fuzz node)
 all_tiers=("${default_tiers[@]}" bench asan tsan)
 
@@ -152,7 +153,9 @@ tier_node() {
     cannot_run node-crictl "$(last_line "$logs/node.log")"
     return
   fi
-  run_lane node-crictl tests/node/run.sh --mem 2G --timeout 1500 env GANTRY_BIN="$PWD/$build/bin" tests/integration/run.sh
+  # shellcheck disable=SC2086
+  run_lane node-crictl tests/node/run.sh --mem 2G --timeout 1500 env GANTRY_BIN="$PWD/$build/bin" \
+    ${GANTRY_CACHE:+GANTRY_CACHE="$GANTRY_CACHE"} tests/integration/run.sh $node_words
 }
 
 sanitize() { # sanitize PRESET LABEL…

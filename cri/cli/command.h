@@ -28,6 +28,7 @@ void AddImageCommands(CLI::App& app, CommandContext& context);      // image_com
 void AddContainerCommands(CLI::App& app, CommandContext& context);  // container_commands.cc
 void AddLogsCommand(CLI::App& app, CommandContext& context);        // logs.cc
 void AddExecCommand(CLI::App& app, CommandContext& context);        // exec.cc
+void AddAttachCommand(CLI::App& app, CommandContext& context);      // attach.cc
 void AddConfigCommands(CLI::App& app, CommandContext& context);     // config_commands.cc
 void AddVersionCommand(CLI::App& app, CommandContext& context);     // version.cc
 

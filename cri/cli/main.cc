@@ -55,6 +55,7 @@ void AddCommands(CLI::App& app, CommandContext& context) {
   AddContainerCommands(app, context);
   AddLogsCommand(app, context);
   AddExecCommand(app, context);
+  AddAttachCommand(app, context);
   AddConfigCommands(app, context);
   AddVersionCommand(app, context);
   app.footer(

@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
+#include "cri/cli/attach.h"
 #include "cri/cli/command.h"
 #include "cri/cli/interrupts.h"
 #include "cri/cli/log_follow.h"
@@ -43,6 +44,10 @@ class Run {
     }
     if (options_.detach) {
       printf("%s\n", container_id_.c_str());
+      return 0;
+    }
+    if (Attached() && Interact() == SessionEnd::kDetached) {
+      fprintf(stderr, "\r\ngantry: detached from \"%s\", which runs on\n", identity_.name.c_str());
       return 0;
     }
     const StatusOr<int> code = Follow();
@@ -102,6 +107,11 @@ class Run {
   Status Start() {
     RETURN_IF_ERROR(RunSandbox());
     RETURN_IF_ERROR(CreateContainer());
+    // Before the start: the first prompt is part of the session.
+    if (Attached()) {
+      ASSIGN_OR_RETURN(url_,
+                       AskToAttach(client_, {container_id_, options_.interactive, options_.tty}));
+    }
     // A signal that comes later stops the container, whose code is then the answer.
     if (interrupts_.count() > 0) return Interrupted(absl::StrCat("start \"", identity_.name, "\""));
     api::StartContainerRequest start;
@@ -171,12 +181,27 @@ class Run {
     }));
   }
 
+  [[nodiscard]] bool Attached() const {
+    return (options_.interactive || options_.tty) && !options_.detach;
+  }
+
+  // A session that breaks says so, and the container goes on to its end.
+  SessionEnd Interact() {
+    const StreamSession session = {url_, options_.interactive, options_.tty, interrupts_.fd()};
+    const StatusOr<SessionResult> result = RelayStreams(session);
+    if (!result.ok()) Warn(result.status().message());
+    return result.ok() ? result->end : SessionEnd::kFinished;
+  }
+
   StatusOr<int> Follow() {
     LogPrinter printer(/*timestamps=*/false);
     FollowRequest request;
     request.container_id = container_id_;
     request.log_path = absl::StrCat(identity_.log_directory, "/", kLogFile);
-    request.visit = [&](const LogLine& line) { printer.Print(line); };
+    // What a session has shown is not shown again.
+    request.visit = [&](const LogLine& line) {
+      if (!Attached()) printer.Print(line);
+    };
     // Nobody reads any more: as in a pipe, that ends it.
     request.flush = [&] {
       if (!printer.Flush() && interrupts_.count() == 0) interrupts_.Raise();
@@ -223,6 +248,7 @@ class Run {
   RunPlan plan_;
   std::string sandbox_id_;
   std::string container_id_;
+  std::string url_;  // of the session, when it is interactive
   std::vector<std::future<Status>> stops_;
 };
 
@@ -254,6 +280,8 @@ void AddResourceOptions(CLI::App& command, RunOptions& options) {
 
 void AddRunOptions(CLI::App& command, RunOptions& options) {
   command.add_flag("--rm", options.remove, "Remove the container and its pod when it has exited");
+  command.add_flag("-i,--interactive", options.interactive, "Standard input goes to the container");
+  command.add_flag("-t,--tty", options.tty, "Give the container a terminal");
   command.add_flag("-d,--detach", options.detach, "Print the id and leave it running");
   command.add_option("--name", options.name, "Name of pod and container");
   command.add_option("--net", options.network, "pod (default), host, or none: lo alone");
@@ -293,6 +321,7 @@ void AddRunCommand(CLI::App& app, CommandContext& context) {
       "Ctrl-C stops the container, a second one kills it.\n\n"
       "Examples:\n"
       "  gantry run --rm busybox echo hello\n"
+      "  gantry run --rm -it busybox sh\n"
       "  gantry run -d --name web -m 256m --cpus 0.5 -p 8080:80 nginx\n"
       "  gantry run --rm --net host -v /data:/data:ro -e MODE=test -u 1000:1000 alpine ls /data");
   command->callback([&context, options, command] {

@@ -238,6 +238,9 @@ void SetNames(const RunOptions& options, const RunIdentity& identity, RunPlan& p
   plan.container.set_working_dir(options.workdir);
   (*plan.sandbox.mutable_labels())[kRunLabel] = "true";
   (*plan.container.mutable_labels())[kRunLabel] = "true";
+  plan.container.set_stdin(options.interactive);
+  plan.container.set_stdin_once(options.interactive);
+  plan.container.set_tty(options.tty);
 }
 
 }  // namespace

@@ -35,6 +35,8 @@ struct RunOptions {
   bool privileged = false;
   bool remove = false;
   bool detach = false;
+  bool interactive = false;  // a stdin, for one client
+  bool tty = false;
 };
 
 struct RunIdentity {

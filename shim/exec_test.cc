@@ -73,8 +73,9 @@ TEST_F(ShimExec, GivesOutputAndExitCode) {
 
 TEST_F(ShimExec, RunsInTheContainersCgroups) {
   const ExecOutcome outcome = RunExec(pod_.get(), "c", "e", "cat /proc/self/cgroup");
-  if (!pod_->Cgroup("c").V1Hierarchies().empty())
+  if (!pod_->Cgroup("c").V1Hierarchies().empty()) {
     EXPECT_THAT(outcome.output, HasSubstr(":pids:/\n"));
+  }
   EXPECT_THAT(outcome.output, HasSubstr("0::/exec-e\n"));
 }
 

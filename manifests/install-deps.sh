@@ -20,7 +20,7 @@ build_packages=(
   build-essential cmake ninja-build pkg-config ccache git
   libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev libabsl-dev
   libseccomp-dev libcap-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev libisal-dev libzstd-dev
-  zlib1g-dev nlohmann-json3-dev libtomlplusplus-dev libyaml-cpp-dev libboost-dev libsystemd-dev
+  zlib1g-dev nlohmann-json3-dev libtomlplusplus-dev libyaml-cpp-dev "libboost1.81-dev|libboost-dev" libsystemd-dev
   libcli11-dev libspdlog-dev libfmt-dev libgtest-dev libgmock-dev libbenchmark-dev
 )
 test_packages=(

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -73,6 +74,15 @@ std::string LogTimestamp(int64_t unix_ns) {
 Status LogFile::Open(const std::string& path) {
   path_ = path;
   return Reopen();
+}
+
+void LogFile::RemoveIfEmpty() const {
+  struct stat ours {};
+  struct stat there {};
+  if (!file_.valid() || fstat(file_.get(), &ours) != 0 || ours.st_size != 0) return;
+  // Another file may have been put there.
+  if (lstat(path_.c_str(), &there) != 0 || there.st_ino != ours.st_ino) return;
+  (void)unlink(path_.c_str());  // it is no more than untidy
 }
 
 Status LogFile::Reopen() {

@@ -34,6 +34,8 @@ class LogFile {
   Status Open(const std::string& path);
   // Opens the path anew and closes the old file. On failure the old one stays.
   Status Reopen();
+  // The container never came to be: an empty file at the path goes.
+  void RemoveIfEmpty() const;
   // Writes all `parts`: whole lines. They are modified. Without an open file they are dropped.
   void Write(std::vector<iovec>* parts);
   [[nodiscard]] uint64_t dropped_bytes() const { return dropped_bytes_; }

@@ -325,7 +325,11 @@ void ContainerProcess::FinishLog() {
     Publish(false);
     return;
   }
-  services_.pump->Finish(log, [this](const Status& status) { Publish(!status.ok()); });
+  const auto published = [this](const Status& status) { Publish(!status.ok()); };
+  if (abandoned_)
+    services_.pump->Abandon(log, published);
+  else
+    services_.pump->Finish(log, published);
 }
 
 void ContainerProcess::Publish(bool log_incomplete) {

@@ -113,6 +113,7 @@ void Pump::Handle(ReceivedPumpMessage received) {
     if (!it->second.discard) status = it->second.file.Reopen();
   } else {
     answer.dropped_bytes = Finish(&it->second);
+    if (received.message.abandoned) it->second.file.RemoveIfEmpty();
     logs_.erase(it);
   }
   answer.text = std::string(status.message());

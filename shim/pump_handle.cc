@@ -52,6 +52,11 @@ void PumpHandle::Finish(uint32_t log, Done finished) {
   Queue({PumpVerb::kFinish, log});
 }
 
+void PumpHandle::Abandon(uint32_t log, Done finished) {
+  if (const auto it = logs_.find(log); it != logs_.end()) it->second.abandoned = true;
+  Finish(log, std::move(finished));
+}
+
 void PumpHandle::Stop(std::function<void()> stopped) {
   if (!child_.active()) {
     stopped();
@@ -110,6 +115,7 @@ Status PumpHandle::SendCommand(const Command& command) {
     if (source.out.valid()) fds.push_back(source.out.get());
     if (source.err.valid()) fds.push_back(source.err.get());
   }
+  message.abandoned = it != logs_.end() && it->second.abandoned;
   if (command.out.valid()) {
     message.text += 'o';
     fds.push_back(command.out.get());

@@ -59,6 +59,8 @@ class PumpHandle {
   void Reopen(uint32_t log, Done reopened);
   // The last call for a log. OK: all that was in the pipes is in the file.
   void Finish(uint32_t log, Done finished);
+  // The same for a container that was never there: its file goes, unless something is in it.
+  void Abandon(uint32_t log, Done finished);
   // Lets the pump end: `stopped` is called when it has, at the latest after a second (it sleeps on
   // its disk then, and ends when that wakes). Nothing may be opened any more.
   void Stop(std::function<void()> stopped);
@@ -71,6 +73,7 @@ class PumpHandle {
   };
   struct Log {
     Source source;
+    bool abandoned = false;
     std::map<PumpVerb, Waiting> waiting;
   };
   struct Command {

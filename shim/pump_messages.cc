@@ -18,6 +18,7 @@ Status SendPumpMessage(int socket, const PumpMessage& message, std::span<const i
   char packet[kHeaderSize + kMaxText] = {};
   packet[0] = static_cast<char>(message.verb);
   packet[1] = message.interactive ? 1 : 0;
+  packet[2] = message.abandoned ? 1 : 0;
   std::memcpy(packet + 4, &message.log, sizeof(message.log));
   std::memcpy(packet + 8, &message.dropped_bytes, sizeof(message.dropped_bytes));
   const size_t text = message.text.copy(packet + kHeaderSize, kMaxText);
@@ -33,6 +34,7 @@ StatusOr<std::optional<ReceivedPumpMessage>> ReceivePumpMessage(int socket) {
   ReceivedPumpMessage result;
   result.message.verb = static_cast<PumpVerb>(packet[0]);
   result.message.interactive = packet[1] != 0;
+  result.message.abandoned = packet[2] != 0;
   std::memcpy(&result.message.log, packet + 4, sizeof(result.message.log));
   std::memcpy(&result.message.dropped_bytes, packet + 8, sizeof(result.message.dropped_bytes));
   result.message.text.assign(packet + kHeaderSize, received->size - kHeaderSize);

@@ -24,6 +24,7 @@ struct PumpMessage {
   PumpVerb verb = PumpVerb::kOpen;
   uint32_t log = 0;            // chosen by the shim
   bool interactive = false;    // with kOpen: who is attached is waited for
+  bool abandoned = false;      // with kFinish: a file that nothing was written to is removed
   uint64_t dropped_bytes = 0;  // answer to kFinish
   std::string text;            // answers: what went wrong, empty: nothing
 };

@@ -17,6 +17,7 @@ struct Container {
   bool claimed = true;  // the caller of CreateContainer, or its retry, has got the id: it is listed
   bool starting = false;          // StartContainer is under way
   bool removing = false;          // RemoveContainer is under way
+  bool forgotten = false;         // its record is deleted: never to be written again
   bool stop_signal_sent = false;  // by a StopContainer: a retry does not send it again
 
   [[nodiscard]] int state() const { return record.state(); }

@@ -8,6 +8,7 @@
 
 #include "cri/container_events.h"
 #include "cri/container_lookup.h"
+#include "cri/persist.h"
 
 namespace gantry::cri {
 namespace {
@@ -63,7 +64,7 @@ Status RemoveContainerObject(Node* node, const std::string& id) {
   }
   RETURN_IF_ERROR_CONTEXT(ForgetInShim(*node, *container), context);
   RETURN_IF_ERROR_CONTEXT(DeleteFiles(node, *container), context);
-  RETURN_IF_ERROR_CONTEXT(node->store->DeleteContainer(id), context);
+  RETURN_IF_ERROR_CONTEXT(ForgetContainer(node, id), context);
   node->images->ReleaseLayers(id);
   const auto sandbox = node->sandboxes.Find(container->record.sandbox_id());
   node->containers.Erase(id);

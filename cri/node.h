@@ -69,6 +69,7 @@ struct Node {
 
   [[nodiscard]] std::string PodDirectory(const std::string& id) const {
     return config.state + "/pods/" + id;
+  std::set<std::string> unrecorded ABSL_GUARDED_BY(persist_order);  // ids
   }
   // Empty: where a container's child attaches its root file system, in its own mount namespace.
   [[nodiscard]] std::string RootfsMountPoint() const { return config.state + "/rootfs"; }

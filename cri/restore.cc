@@ -57,6 +57,15 @@ void LoadContainers(Node* node, const std::vector<store::ContainerRecord>& recor
   }
 }
 
+void LoseContainersOf(Node* node, const std::string& pod_id, const std::string& why) {
+  for (const auto& container : node->containers.List()) {
+    if (container->record.sandbox_id() != pod_id || container->exited()) continue;
+    node->containers.Update(container->id(),
+                            [&why](Container& ended) { RecordLostExit(&ended.record, why); });
+    (void)PersistContainer(node, container->id());
+  }
+}
+
 // Another boot: there is nothing left to end.
 void EndPodOfAnotherBoot(Node* node, const std::string& pod_id) {
   const char* const why = "the machine was restarted";
@@ -65,12 +74,7 @@ void EndPodOfAnotherBoot(Node* node, const std::string& pod_id) {
     if (sandbox.record.message().empty()) sandbox.record.set_message(why);
   });
   (void)PersistSandbox(node, pod_id);
-  for (const auto& container : node->containers.List()) {
-    if (container->record.sandbox_id() != pod_id || container->exited()) continue;
-    node->containers.Update(container->id(),
-                            [why](Container& ended) { RecordLostExit(&ended.record, why); });
-    (void)PersistContainer(node, container->id());
-  }
+  LoseContainersOf(node, pod_id, why);
 }
 
 // The shim's pid may have been given to somebody else meanwhile.
@@ -95,9 +99,9 @@ void ReconcileContainer(Node* node, const Container& container,
   }
   const shim::proto::ContainerState& state = found->second;
   if (state.has_exit()) {
-    NoteContainerExit(node, container.id(),
-                      {state.exit().exit_code(), state.exit().finished_at_ns(),
-                       state.exit().oom_killed(), state.exit().log_incomplete()});
+    (void)NoteContainerExit(node, container.id(),
+                            {state.exit().exit_code(), state.exit().finished_at_ns(),
+                             state.exit().oom_killed(), state.exit().log_incomplete()});
     return;
   }
   if (state.phase() != shim::proto::PHASE_RUNNING) return;
@@ -125,7 +129,11 @@ Status Reconnect(Node* node, const std::string& pod_id) {
 
 void RestorePod(Node* node, const std::string& pod_id) {
   const auto sandbox = node->sandboxes.Find(pod_id);
-  if (sandbox->record.stopped()) return;
+  if (sandbox->record.stopped()) {
+    // Where the disk had no room for an exit any more, but for the pod's end.
+    LoseContainersOf(node, pod_id, "its exit was not recorded before the pod was stopped");
+    return;
+  }
   if (sandbox->record.boot_id() != node->features.boot_id) {
     EndPodOfAnotherBoot(node, pod_id);
     return;

@@ -132,7 +132,7 @@ Status RemoveSandbox(Node* node, const std::string& id) {
   std::filesystem::remove_all(node->PodDirectory(id), error);
   if (error)
     return absl::InternalError(absl::StrCat("remove pod sandbox \"", id, "\": ", error.message()));
-  RETURN_IF_ERROR(node->store->DeleteSandbox(id));
+  RETURN_IF_ERROR(ForgetSandbox(node, id));
   node->sandboxes.Erase(id);
   PublishSandboxEvent(node, v1::CONTAINER_DELETED_EVENT, *sandbox);
   node->names.Release("pod/" + SandboxName(sandbox->config->metadata()), id);

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include <systemd/sd-daemon.h>
 
+#include "cri/persist.h"
 #include "cri/service.h"
 
 namespace gantry::cri {
@@ -63,6 +64,7 @@ int AwaitSignal(Node* node) {
     const int signal = sigtimedwait(&ends, nullptr, &period);
     if (signal > 0) return signal;
     node->creations->Sweep();
+    PersistUnrecorded(node);
   }
 }
 

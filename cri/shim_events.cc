@@ -33,12 +33,14 @@ void Acknowledge(Node* node, const std::string& pod_id, uint64_t sequence) {
 }
 
 void HandleEvent(Node* node, const std::string& pod_id, const shim::proto::Event& event) {
-  if (event.has_exited()) NoteContainerExit(node, event.container_id(), ExitOf(event.exited()));
+  const bool recorded = !event.has_exited() ||
+                        NoteContainerExit(node, event.container_id(), ExitOf(event.exited())).ok();
   if (event.has_oom())
     node->log.Warning("a process of a container was killed for lack of memory",
                       {{kPodField, pod_id}, {kContainerField, event.container_id()}});
   if (event.has_init_exited())
     node->log.Warning("PID 1 of the pod has died", {{kPodField, pod_id}});
+  if (!recorded) return;  // the shim keeps it
   node->sandboxes.Update(pod_id, [&event](Sandbox& changed) {
     changed.record.set_events_acknowledged(event.sequence());
   });
@@ -61,7 +63,7 @@ void EndContainer(Node* node, const Container& container, const shim::JournalCon
   (void)KillCgroup(container.cgroup);
   const auto known = journal.containers.find(container.id());
   if (known != journal.containers.end() && known->second.has_exit()) {
-    NoteContainerExit(node, container.id(), ExitOf(known->second.exit()));
+    (void)NoteContainerExit(node, container.id(), ExitOf(known->second.exit()));
     return;
   }
   const auto lost = node->containers.Update(
@@ -93,22 +95,24 @@ StatusOr<std::shared_ptr<PodShim>> GreetShim(Node* node, const std::string& pod_
   return pod_shim;
 }
 
-void NoteContainerExit(Node* node, const std::string& container_id, const ContainerExit& exit) {
+Status NoteContainerExit(Node* node, const std::string& container_id, const ContainerExit& exit) {
   const auto before = node->containers.Find(container_id);
-  if (before == nullptr || before->exited()) return;
+  if (before == nullptr || before->exited()) return absl::OkStatus();
   const auto ended = node->containers.Update(container_id, [&exit](Container& container) {
     if (!container.exited()) RecordExit(&container.record, exit);
   });
-  if (ended == nullptr) return;
+  if (ended == nullptr) return absl::OkStatus();
   // Until this is on disk the shim keeps the event: a crash in between replays the very same exit.
-  if (const auto stored = PersistContainer(node, container_id); !stored.ok())
-    node->log.Error("exit not recorded on disk, ignoring: a restart will find it in the shim",
+  const Status stored = PersistContainer(node, container_id);
+  if (!stored.ok())
+    node->log.Error("exit not recorded on disk, ignoring: it is tried again, and the shim has it",
                     {{kContainerField, container_id}, {"error", std::string(stored.message())}});
   // Else StartContainer tells, after the start.
   if (!ended->starting) PublishContainerEvent(node, v1::CONTAINER_STOPPED_EVENT, *ended);
   node->log.Info("container exited", {{kContainerField, container_id},
                                       {"code", absl::StrCat(exit.exit_code)},
                                       {"reason", ended->record.reason()}});
+  return stored;
 }
 
 void NoteShimDeath(Node* node, const std::string& pod_id) {

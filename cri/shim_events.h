@@ -15,8 +15,9 @@ StatusOr<std::shared_ptr<PodShim>> GreetShim(Node* node, const std::string& pod_
                                              UniqueFd connection, uint64_t events_since,
                                              shim::proto::HelloReply* hello);
 
-// Records the exit of a container, in memory (waiters see it) and in the store. Idempotent.
-void NoteContainerExit(Node* node, const std::string& container_id, const ContainerExit& exit);
+// Records the exit of a container, in memory (waiters see it) and in the store. Idempotent. The
+// store's error when it is not on disk: it is seen all the same, and written later.
+Status NoteContainerExit(Node* node, const std::string& container_id, const ContainerExit& exit);
 
 // A shim's connection has ended: if it was the pod's, EndPodWithoutShim.
 void NoteShimDeath(Node* node, const std::string& pod_id);

@@ -61,6 +61,12 @@ class Store {
   // The same without waiting; writes of one thread take effect in their order.
   std::future<Status> PutLater(const store::SandboxRecord& record);
   std::future<Status> PutLater(const store::ContainerRecord& record);
+  std::future<Status> DeleteSandboxLater(const std::string& id) {
+    return DeleteLater(kSandboxes, id);
+  }
+  std::future<Status> DeleteContainerLater(const std::string& id) {
+    return DeleteLater(kContainers, id);
+  }
 
   // The wall clock in Unix nanoseconds, but always later than any answer before it and any
   // created_at_ns on disk, over restarts too and when the clock is set back.

@@ -15,6 +15,7 @@ Status Update(Node* node, const Container& container, const v1::LinuxContainerRe
   if (container.exited())
     return absl::FailedPreconditionError(
         absl::StrCat("container \"", container.id(), "\" has exited"));
+  RETURN_IF_ERROR(CheckResources(wanted));
   v1::ContainerResources merged;
   merged.ParseFromString(container.record.resources());
   // Of a proto3 message MergeFrom takes over the scalars that are not zero, and the maps by key.

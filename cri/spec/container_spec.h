@@ -50,6 +50,9 @@ StatusOr<std::vector<spec::Mount>> MountSpec(const SpecInput& input);
 Status AddSecurity(const SpecInput& input, spec::Spec* spec);
 Status AddResources(const SpecInput& input, spec::Spec* spec);
 // CRI's resources as the specification's; used for updates too. Zero is "not given".
+// kInvalidArgument, with the field's name, for a negative limit; -1 is "unlimited" for memory, swap
+// and CPU quota.
+Status CheckResources(const v1::LinuxContainerResources& resources);
 spec::Resources ResourcesOf(const v1::LinuxContainerResources& resources);
 
 inline bool IsPrivileged(const SpecInput& input) {

@@ -96,6 +96,23 @@ Status AddDevices(const SpecInput& input, spec::Spec* spec) {
                                                    input.container->cdi_devices(0).name(),
                                                    "\": CDI is not supported yet by gantry"));
   return absl::OkStatus();
+Status CheckResources(const v1::LinuxContainerResources& resources) {
+  const struct {
+    const char* field;
+    int64_t value;
+    int64_t lowest;
+  } limits[] = {{"cpu_shares", resources.cpu_shares(), 0},
+                {"cpu_period", resources.cpu_period(), 0},
+                {"cpu_quota", resources.cpu_quota(), -1},
+                {"memory_limit_in_bytes", resources.memory_limit_in_bytes(), -1},
+                {"memory_swap_limit_in_bytes", resources.memory_swap_limit_in_bytes(), -1}};
+  for (const auto& limit : limits)
+    if (limit.value < limit.lowest)
+      return absl::InvalidArgumentError(
+          absl::StrCat("resources.", limit.field, " is negative: ", limit.value));
+  return absl::OkStatus();
+}
+
 }
 
 }  // namespace
@@ -116,6 +133,7 @@ spec::Resources ResourcesOf(const v1::LinuxContainerResources& from) {
   for (const auto& limit : from.hugepage_limits())
     resources.hugepage_limits.push_back({limit.page_size(), limit.limit()});
   resources.unified.insert(from.unified().begin(), from.unified().end());
+  RETURN_IF_ERROR(CheckResources(input.container->linux().resources()));
   return resources;
 }
 

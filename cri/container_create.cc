@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
+#include "cri/container_devices.h"
 #include "cri/container_events.h"
 #include "cri/container_seccomp.h"
 #include "cri/container_teardown.h"
@@ -206,6 +207,7 @@ class ContainerCreation {
       input.lowest_oom_score_adj = node_.features.oom_score_adj;
     ASSIGN_OR_RETURN(spec_, ContainerSpec(input));
     ASSIGN_OR_RETURN(filter_, SeccompFilter(&node_, security(), *spec_.process->capabilities));
+    RETURN_IF_ERROR(AddCdiDevices(node_.devices.get(), config(), &spec_));
     record_.set_process(spec::ToJson(*spec_.process));
     return absl::OkStatus();
   }

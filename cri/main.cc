@@ -93,6 +93,7 @@ Status OpenParts(Node* node) {
   network.conf_dir = config.network.conf_dir;
   network.bin_dirs = config.network.bin_dirs;
   node->network = std::make_unique<Network>(network);
+  node->devices = std::make_unique<cdi::Registry>(config.runtime.cdi_spec_dirs);
   ASSIGN_OR_RETURN(node->reactor, shim::Reactor::Create());
   node->events = std::make_unique<Background>(2);
   node->background = std::make_unique<Background>(2);

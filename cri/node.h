@@ -23,6 +23,7 @@
 #include "imageservice/pull.h"
 #include "imageservice/snapshot.h"
 #include "runtime/linux/cgroup.h"
+#include "runtime/cdi/registry.h"
 #include "runtime/seccomp/compile.h"
 #include "shim/client.h"
 
@@ -55,6 +56,7 @@ struct Node {
   std::unique_ptr<images::Puller> puller;
   std::unique_ptr<Network> network;
   std::unique_ptr<shim::Reactor> reactor;
+  std::unique_ptr<cdi::Registry> devices;
   std::unique_ptr<Background> events;      // what shims tell
   std::unique_ptr<Background> background;  // acknowledgements, clean-up, sweeps
   seccomp::FilterCache filters;

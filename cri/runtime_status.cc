@@ -48,6 +48,7 @@ std::string ConfigJson(const Node& node) {
       {"cgroupDriver", config.runtime.cgroup_driver},
       {"defaultRuntimeName", config.runtime.default_handler},
       {"shimCgroup", config.runtime.shim_cgroup},
+      {"cdiSpecDirs", config.runtime.cdi_spec_dirs},
       {"cni", {{"confDir", config.network.conf_dir}, {"binDirs", config.network.bin_dirs}}},
       {"registry", {{"configPath", config.image.registry_config_path}}},
       {"maxConcurrentLayers", config.image.max_concurrent_layers},
@@ -64,7 +65,9 @@ grpc::Status RuntimeService::Status(grpc::ServerContext* context, const v1::Stat
         node_.network->Ready(), absl::StrCat("pod network of ", node_.config.network.conf_dir));
     AddConditions(network, response->mutable_status());
     AddHandlers(node_, response);
-    if (request->verbose()) (*response->mutable_info())["config"] = ConfigJson(node_);
+    if (!request->verbose()) return absl::OkStatus();
+    (*response->mutable_info())["config"] = ConfigJson(node_);
+    (*response->mutable_info())["cdiErrors"] = DumpJson(node_.devices->Errors());
     return absl::OkStatus();
   });
 }

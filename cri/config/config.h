@@ -45,6 +45,7 @@ struct Config {
     std::string cgroup_driver = "cgroupfs";
     std::string default_handler = "gantry";
     std::string shim_cgroup = "/gantry-shims";  // a cgroup path; "pod": inside the pod's limits
+    std::vector<std::string> cdi_spec_dirs = {"/etc/cdi", "/var/run/cdi"};  // later ones win
     std::map<std::string, RuntimeHandler> handlers;
   } runtime;
 };

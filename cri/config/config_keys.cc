@@ -112,6 +112,9 @@ std::vector<ConfigKey> SectionKeys(Config& config) {
       {"runtime", "shim_cgroup", &config.runtime.shim_cgroup,
        "Cgroup below which the shims live, outside the pods' limits; \"pod\": inside them.",
        ShimCgroup},
+      {"runtime", "cdi_spec_dirs", &config.runtime.cdi_spec_dirs,
+       "Folders of CDI files (devices that vendors describe); a later one wins over an earlier.",
+       AbsolutePaths},
   };
 }
 

@@ -91,11 +91,11 @@ Status AddDevices(const SpecInput& input, spec::Spec* spec) {
     spec->linux_.devices.push_back(device);
     if (!IsPrivileged(input)) rules.push_back(RuleFor(device, wanted.permissions()));
   }
-  if (input.container->cdi_devices_size() > 0)
-    return absl::InvalidArgumentError(absl::StrCat("CDI device \"",
-                                                   input.container->cdi_devices(0).name(),
-                                                   "\": CDI is not supported yet by gantry"));
   return absl::OkStatus();
+}
+
+}  // namespace
+
 Status CheckResources(const v1::LinuxContainerResources& resources) {
   const struct {
     const char* field;
@@ -113,10 +113,6 @@ Status CheckResources(const v1::LinuxContainerResources& resources) {
   return absl::OkStatus();
 }
 
-}
-
-}  // namespace
-
 spec::Resources ResourcesOf(const v1::LinuxContainerResources& from) {
   spec::Resources resources;
   spec::CpuLimits cpu;
@@ -133,11 +129,11 @@ spec::Resources ResourcesOf(const v1::LinuxContainerResources& from) {
   for (const auto& limit : from.hugepage_limits())
     resources.hugepage_limits.push_back({limit.page_size(), limit.limit()});
   resources.unified.insert(from.unified().begin(), from.unified().end());
-  RETURN_IF_ERROR(CheckResources(input.container->linux().resources()));
   return resources;
 }
 
 Status AddResources(const SpecInput& input, spec::Spec* spec) {
+  RETURN_IF_ERROR(CheckResources(input.container->linux().resources()));
   spec->linux_.resources = ResourcesOf(input.container->linux().resources());
   return AddDevices(input, spec);
 }

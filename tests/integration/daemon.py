@@ -57,7 +57,7 @@ class Daemon:
         self.config.write_text(
             f'[image]\nregistry_config_path = "{self.folder}/certs.d"\n'
             f'[network]\nconf_dir = "{network}"\nbin_dirs = ["{self.plugins}", "{CNI_PLUGINS}"]\n'
-            f'[runtime]\nshim_cgroup = "/{self.cgroup}-shims"\n')
+            f'[runtime]\nshim_cgroup = "/{self.cgroup}-shims"\ncdi_spec_dirs = ["{self.folder}/cdi"]\n')
 
     @property
     def pid(self):

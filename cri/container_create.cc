@@ -205,9 +205,10 @@ class ContainerCreation {
     input.held_capabilities = node_.features.capabilities;
     if (!node_.features.may_lower_oom_score_adj)
       input.lowest_oom_score_adj = node_.features.oom_score_adj;
+    ASSIGN_OR_RETURN(input.apparmor_profile, node_.apparmor.ProfileFor(security()));
     ASSIGN_OR_RETURN(spec_, ContainerSpec(input));
-    ASSIGN_OR_RETURN(filter_, SeccompFilter(&node_, security(), *spec_.process->capabilities));
     RETURN_IF_ERROR(AddCdiDevices(node_.devices.get(), config(), &spec_));
+    ASSIGN_OR_RETURN(filter_, SeccompFilter(&node_, security(), *spec_.process->capabilities));
     record_.set_process(spec::ToJson(*spec_.process));
     return absl::OkStatus();
   }

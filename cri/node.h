@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include "cri/apparmor.h"
 #include "cri/background.h"
 #include "cri/config/config.h"
 #include "cri/container.h"
@@ -22,8 +23,8 @@
 #include "imageservice/image_store.h"
 #include "imageservice/pull.h"
 #include "imageservice/snapshot.h"
-#include "runtime/linux/cgroup.h"
 #include "runtime/cdi/registry.h"
+#include "runtime/linux/cgroup.h"
 #include "runtime/seccomp/compile.h"
 #include "shim/client.h"
 
@@ -55,11 +56,12 @@ struct Node {
   std::unique_ptr<images::Snapshots> snapshots;
   std::unique_ptr<images::Puller> puller;
   std::unique_ptr<Network> network;
-  std::unique_ptr<shim::Reactor> reactor;
   std::unique_ptr<cdi::Registry> devices;
+  std::unique_ptr<shim::Reactor> reactor;
   std::unique_ptr<Background> events;      // what shims tell
   std::unique_ptr<Background> background;  // acknowledgements, clean-up, sweeps
   seccomp::FilterCache filters;
+  AppArmor apparmor;
 
   ObjectTable<Sandbox> sandboxes;
   ObjectTable<Container> containers;
@@ -67,11 +69,11 @@ struct Node {
   NameRegistry names;         // of sandboxes and containers
   ObjectLocks stops;          // by sandbox: one stop or removal at a time
   absl::Mutex persist_order;  // see persist.h
+  std::set<std::string> unrecorded ABSL_GUARDED_BY(persist_order);  // ids
   std::unique_ptr<CreateOperations> creations;
 
   [[nodiscard]] std::string PodDirectory(const std::string& id) const {
     return config.state + "/pods/" + id;
-  std::set<std::string> unrecorded ABSL_GUARDED_BY(persist_order);  // ids
   }
   // Empty: where a container's child attaches its root file system, in its own mount namespace.
   [[nodiscard]] std::string RootfsMountPoint() const { return config.state + "/rootfs"; }

@@ -35,6 +35,7 @@ struct SpecInput {
   std::vector<VolumeMount> volumes;
   std::set<std::string> held_capabilities;  // no container gets more
   int lowest_oom_score_adj = -1000;         // what the daemon may set
+  std::string apparmor_profile;             // loaded; empty: none
 };
 
 // kInvalidArgument with the field's name for what cannot be honoured.
@@ -49,10 +50,10 @@ StatusOr<spec::Process> ProcessSpec(const SpecInput& input);
 StatusOr<std::vector<spec::Mount>> MountSpec(const SpecInput& input);
 Status AddSecurity(const SpecInput& input, spec::Spec* spec);
 Status AddResources(const SpecInput& input, spec::Spec* spec);
-// CRI's resources as the specification's; used for updates too. Zero is "not given".
 // kInvalidArgument, with the field's name, for a negative limit; -1 is "unlimited" for memory, swap
 // and CPU quota.
 Status CheckResources(const v1::LinuxContainerResources& resources);
+// CRI's resources as the specification's; used for updates too. Zero is "not given".
 spec::Resources ResourcesOf(const v1::LinuxContainerResources& resources);
 
 inline bool IsPrivileged(const SpecInput& input) {

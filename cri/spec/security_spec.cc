@@ -87,27 +87,20 @@ StatusOr<spec::Capabilities> CapabilitySpec(const SpecInput& input) {
   return capabilities;
 }
 
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations"  // older clients still send it
-Status CheckProfiles(const v1::LinuxContainerSecurityContext& security) {
-  const bool wants_apparmor = (security.has_apparmor() && security.apparmor().profile_type() ==
-                                                              v1::SecurityProfile::Localhost) ||
-                              absl::StartsWith(security.apparmor_profile(), "localhost/");
-  if (wants_apparmor)
-    return absl::InvalidArgumentError("apparmor: AppArmor is not supported yet by gantry");
+Status CheckUserNamespace(const v1::LinuxContainerSecurityContext& security) {
   if (security.namespace_options().has_userns_options() &&
       security.namespace_options().userns_options().mode() != v1::NODE)
     return absl::InvalidArgumentError(
         "userns_options: user namespaces are not supported yet by gantry (see Status)");
   return absl::OkStatus();
 }
-#pragma GCC diagnostic pop
 
 }  // namespace
 
 Status AddSecurity(const SpecInput& input, spec::Spec* spec) {
   const auto& security = input.container->linux().security_context();
-  RETURN_IF_ERROR(CheckProfiles(security));
+  RETURN_IF_ERROR(CheckUserNamespace(security));
+  spec->process->apparmor_profile = input.apparmor_profile;
   ASSIGN_OR_RETURN(spec->process->capabilities, CapabilitySpec(input));
   if (IsPrivileged(input)) return absl::OkStatus();
   // An absent list and an empty one are the same on the wire: nobody gets an unmasked /proc by

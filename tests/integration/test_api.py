@@ -23,7 +23,7 @@ class ApiTest(GantryTest):
 
 
 class Holes(ApiTest):
-    def test_a_pod_without_metadata_is_an_invalid_argument(self):
+    def test_row_44_a_pod_without_metadata_is_an_invalid_argument(self):
         self.refuse("INVALID_ARGUMENT", ["metadata"], "RunPodSandbox", {})
         self.refuse("INVALID_ARGUMENT", ["metadata"], "RunPodSandbox", {"config": {}})
         for hole in ("name", "namespace", "uid"):
@@ -31,7 +31,7 @@ class Holes(ApiTest):
             config["metadata"][hole] = ""
             self.refuse("INVALID_ARGUMENT", ["name, namespace and uid"], "RunPodSandbox", {"config": config})
 
-    def test_a_container_without_metadata_image_or_pod_is_an_invalid_argument(self):
+    def test_row_44_a_container_without_metadata_image_or_pod_is_an_invalid_argument(self):
         pod = self.run_pod()
         before = self.oracle.look()
         good = self.container_config("one", "true")
@@ -59,7 +59,7 @@ class Holes(ApiTest):
         self.assertEqual("OK", self.call("StartContainer", {"container_id": container}).code)
         self.assertEqual("CONTAINER_RUNNING", self.state(container))
 
-    def test_what_names_nothing_is_not_found_and_stopping_it_is_fine(self):
+    def test_row_32_what_names_nothing_is_not_found_and_stopping_it_is_fine(self):
         for method, request in (("PodSandboxStatus", "pod_sandbox_id"), ("ContainerStatus", "container_id"),
                                 ("StartContainer", "container_id"), ("UpdateContainerResources", "container_id"),
                                 ("ReopenContainerLog", "container_id")):
@@ -97,7 +97,7 @@ class Retries(ApiTest):
         self.addCleanup(config.write_text, text)
         config.write_text('{"cniVersion": "1.0.0", "name": "test", "plugins": [{"type": "slow"}]}')
 
-    def test_a_pod_whose_caller_has_gone_is_what_the_retry_gets(self):
+    def test_row_41_a_pod_whose_caller_has_gone_is_what_the_retry_gets(self):
         self.slow_network(2)
         request = {"config": self.pod_config("pod", network=0)}
         gone = self.call("RunPodSandbox", request, seconds=0.3)
@@ -110,7 +110,7 @@ class Retries(ApiTest):
         self.assertIn((second.code, pod[:12] in str(second.messages) + second.text),
                       [("OK", True), ("ALREADY_EXISTS", True)])
 
-    def test_a_pod_that_was_ready_before_the_retry_keeps_its_id(self):
+    def test_row_41_a_pod_that_was_ready_before_the_retry_keeps_its_id(self):
         self.slow_network(1)
         request = {"config": self.pod_config("pod", network=0)}
         self.assertEqual("DEADLINE_EXCEEDED", self.call("RunPodSandbox", request, seconds=0.3).code)
@@ -120,7 +120,7 @@ class Retries(ApiTest):
         self.assertEqual("OK", reply.code, reply.text)
         self.assertEqual([reply.message["pod_sandbox_id"]], self.pods())
 
-    def test_a_container_whose_caller_has_gone_is_what_the_retry_gets(self):
+    def test_row_41_a_container_whose_caller_has_gone_is_what_the_retry_gets(self):
         pod = self.run_pod()
         request = {"pod_sandbox_id": pod.id, "config": self.container_config("one", "sleep", "1000"),
                    "sandbox_config": pod.config}
@@ -132,7 +132,7 @@ class Retries(ApiTest):
         self.assertIn(first.code, ("OK", "ALREADY_EXISTS"), first.text)
         self.assertEqual(1, len(self.containers()))
 
-    def test_the_shorter_of_two_stops_wins_and_the_signal_is_sent_once(self):
+    def test_row_30_the_shorter_of_two_stops_wins_and_the_signal_is_sent_once(self):
         pod = self.run_pod()
         script = "trap 'echo signalled' TERM; echo ready; while :; do sleep 0.1; done"
         container = self.launch(pod, "one", "sh", "-c", script)
@@ -146,7 +146,7 @@ class Retries(ApiTest):
         self.assertEqual(["ready", "signalled"], self.output(pod, "one").split())
         self.assertEqual(137, self.status(container)["exitCode"])
 
-    def test_a_stop_that_its_caller_gives_up_leaves_the_container_running(self):
+    def test_row_29_a_stop_that_its_caller_gives_up_leaves_the_container_running(self):
         pod = self.run_pod()
         container = self.launch(pod, "one", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
         self.wait_output(pod, "one", "ready")

@@ -156,7 +156,7 @@ class BadContainers(GantryTest):
         self.refuse_create("InvalidArgument", ["host_path", "relative/path"],
                            mounts=[{"host_path": "relative/path", "container_path": "/x"}])
 
-    def test_a_log_path_that_leaves_the_folder_is_an_invalid_argument(self):
+    def test_row_56_a_log_path_that_leaves_the_folder_is_an_invalid_argument(self):
         self.refuse_create("InvalidArgument", ["log_path", r"\.\./out.log"], log_path="../out.log")
 
     def test_an_unknown_capability_is_an_invalid_argument(self):

@@ -18,7 +18,7 @@ class Events(GantryTest):
         return [(message["container_event_type"].removeprefix("CONTAINER_").removesuffix("_EVENT"),
                  message["container_id"]) for message in messages], messages
 
-    def test_the_life_of_a_pod_is_told_in_order_to_all(self):
+    def test_row_83_the_life_of_a_pod_is_told_in_order_to_all(self):
         calls = [self.listen(seconds=5), self.listen(seconds=5)]
         pod = self.run_pod()
         container = self.launch(pod, "one", "sh", "-c", "exit 3")

@@ -38,7 +38,7 @@ class Faults(GantryTest):
         self.assert_nothing_left(before)
         self.assertEqual("CONTAINER_RUNNING", self.state(container))
 
-    def test_an_exec_gives_its_output_when_a_child_keeps_the_pipe_open(self):
+    def test_row_45_an_exec_gives_its_output_when_a_child_keeps_the_pipe_open(self):
         container = self.launch(self.run_pod(), "one", "sleep", "1000")
         started = time.monotonic()
         self.assertEqual("done", self.execute(container, "sh", "-c", "sleep 600 & echo done"))
@@ -131,10 +131,10 @@ class BrokenShim(GantryTest):
             daemon.delete(keep=False)
             shutil.rmtree(binaries)
 
-    def test_one_that_ends_at_once_is_quoted_and_leaves_nothing(self):
+    def test_row_35_one_that_ends_at_once_is_quoted_and_leaves_nothing(self):
         self.refuse_pod("#!/bin/sh\necho no luck today >&2\nexit 3\n", "no luck today")
 
-    def test_one_that_says_nothing_is_killed_and_leaves_nothing(self):
+    def test_row_35_one_that_says_nothing_is_killed_and_leaves_nothing(self):
         self.refuse_pod("#!/bin/sh\nexec sleep 1000\n", "(?i)greet the shim.*deadline|timed out|did not answer")
 
 
@@ -181,7 +181,7 @@ class FrozenLogDisk(GantryTest):
         self.wait_output(self.pod, "writer", "tick 1")
         return container
 
-    def test_exec_and_stop_of_its_pod_and_others_go_on(self):
+    def test_row_54_exec_and_stop_of_its_pod_and_others_go_on(self):
         container = self.writer()
         self.freeze()
         self.assert_neighbour_well()
@@ -192,14 +192,14 @@ class FrozenLogDisk(GantryTest):
         self.assertLess(time.monotonic() - started, 30)
         self.assert_neighbour_well()
 
-    def test_an_exit_is_told_in_time_with_its_true_code(self):
+    def test_row_54_an_exit_is_told_in_time_with_its_true_code(self):
         container = self.writer("echo tick 1; sleep 3; echo last words; exit 9")
         self.freeze()
         status = self.wait_exited(container, 40)
         self.assertEqual(9, status["exitCode"])
         self.assert_neighbour_well()
 
-    def test_nothing_is_lost_when_the_disk_answers_again(self):
+    def test_row_54_nothing_is_lost_when_the_disk_answers_again(self):
         self.writer()
         self.freeze()
         self.assert_neighbour_well()

@@ -72,7 +72,7 @@ class ThinLine(GantryTest):
         self.assertEqual(([], []), (self.pods(), self.containers()))
         self.assert_nothing_left()
 
-    def test_stop_and_remove_may_be_asked_for_twice(self):
+    def test_row_32_stop_and_remove_may_be_asked_for_twice(self):
         pod = self.run_pod()
         container = self.launch(pod, "one", "sleep", "1000")
         for command in (("stop", container), ("stop", container), ("rm", container), ("stopp", pod.id),

@@ -17,10 +17,9 @@ struct ExecRequest {
   const spec::Process* process = nullptr;
   int container_pidfd = -1;  // init of the container; its namespaces are joined
   pid_t container_pid = -1;
-  int cgroup_fd = -1;  // v2 directory to be born in; -1: none
-  std::vector<std::string>
-      v1_cgroup_dirs;  // entered before the namespaces are joined
-  int stdio[3] = {-1, -1, -1};  // ignored with process->terminal
+  int cgroup_fd = -1;                       // v2 directory to be born in; -1: none
+  std::vector<std::string> v1_cgroup_dirs;  // entered before the namespaces are joined
+  int stdio[3] = {-1, -1, -1};              // ignored with process->terminal
   std::string seccomp_bpf;
 };
 

@@ -11,7 +11,6 @@
 #include "runtime/linux/file.h"
 #include "runtime/linux/pidfd.h"
 #include "runtime/linux/spawn.h"
-#include "runtime/linux/spawn.h"
 
 namespace gantry {
 namespace {

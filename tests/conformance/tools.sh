@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds what the lane runs into the cache folder ($GANTRY_CACHE, default build/conformance), each piece once.
 #
-#   tools.sh [critest] [crictl] [busybox] [programs] [containerd] [runc]     default: the first four
+#   tools.sh [critest] [crictl] [busybox] [programs] [streamclient] [containerd] [runc]     default: the first four
 #
 # critest, crictl, containerd (with its shim) and runc are built from their Go modules, at the versions and with the
 # dependencies that their authors pinned. busybox is built from Debian's source package. Exit status 77: no fit Go.
@@ -51,6 +51,15 @@ build_crictl() {
   need_go
   in_module "${critools[@]}" build -p "$jobs" -trimpath -o "$bin/crictl" ./cmd/crictl
   note crictl "${critools[1]}"
+}
+
+# Ours, of tests/integration, with client-go at the version in tests/go.mod.
+build_streamclient() {
+  local tests=$repository/tests
+  [ -x "$bin/streamclient" ] &&
+    [ -z "$(find "$tests/go.mod" "$tests/go.sum" "$tests/integration/streamclient" -newer "$bin/streamclient")" ] && return
+  need_go
+  (cd "$tests" && GOFLAGS=-mod=readonly GOWORK=off nice go build -p "$jobs" -o "$bin/streamclient" ./integration/streamclient)
 }
 
 build_containerd() {

@@ -28,9 +28,10 @@ class Pod:
 class Lane:
     """What all tests share: the programs, a registry, the base layer. Made once by main.py."""
 
-    def __init__(self, folder, binaries, crictl, keep=False):
-        self.binaries = pathlib.Path(binaries)
-        self.crictl = crictl
+    def __init__(self, folder, given, keep=False):
+        self.binaries = given.bin
+        self.crictl = given.crictl
+        self.streamclient = given.streamclient
         self.keep = keep
         self.base = base_layer()
         self.registry = Registry(folder)

@@ -1,6 +1,6 @@
 """Runs test_*.py of this folder. Called by run.sh, inside namespaces of its own.
 
-usage: main.py --bin FOLDER --crictl PROGRAM [WORD…]     only tests whose names have one of the words
+usage: main.py --bin FOLDER --crictl PROGRAM --streamclient PROGRAM [WORD…]     only tests whose names have one of the words
 """
 
 import argparse
@@ -87,6 +87,7 @@ def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--bin", type=pathlib.Path, required=True)
     arguments.add_argument("--crictl", required=True)
+    arguments.add_argument("--streamclient", required=True)
     arguments.add_argument("words", nargs="*")
     given = arguments.parse_args()
     reason = cannot_run(given.bin)
@@ -95,7 +96,7 @@ def main():
         return 77
     outcomes = Outcomes()
     with tempfile.TemporaryDirectory(prefix="gantry-test-registry.", dir="/var/tmp") as folder:
-        case.GantryTest.lane = case.Lane(folder, given.bin, given.crictl, bool(os.environ.get("KEEP")))
+        case.GantryTest.lane = case.Lane(folder, given, bool(os.environ.get("KEEP")))
         try:
             found = unittest.defaultTestLoader.discover(str(HERE))
             unittest.TestSuite(selected(found, given.words)).run(outcomes)

@@ -1,0 +1,85 @@
+// Streamclient is the far end of an Exec, Attach or PortForward URL, made of client-go's own executors and dialers, as
+// kubectl and the kubelet are. It moves data with checksums and prints one JSON document of what has happened.
+//
+//	streamclient url     exec|attach|portforward ASK…         prints a URL and does nothing with it
+//	streamclient session ASK… [flags] [-- COMMAND…]           one exec or attach
+//	streamclient repeat  ASK… --times N [flags] [-- COMMAND…] the same, many times; counts how they ended
+//	streamclient forward ASK… --ports P,P [flags]             pairs of streams in one port-forward session
+//
+// ASK is --url URL, or --cri SOCKET with --container ID or --pod ID: then the server is asked for a URL first.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"k8s.io/klog/v2"
+)
+
+func main() {
+	klog.SetLogger(klog.NewKlogr().V(0))
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	if len(os.Args) < 2 {
+		fail(fmt.Errorf("usage: streamclient url|session|repeat|forward …"))
+	}
+	commands := map[string]func(context.Context, []string) (any, error){
+		"url": printURL, "session": oneSession, "repeat": manySessions, "forward": forwardPorts,
+	}
+	command, known := commands[os.Args[1]]
+	if !known {
+		fail(fmt.Errorf("streamclient does not know %q", os.Args[1]))
+	}
+	document, err := command(context.Background(), os.Args[2:])
+	if err != nil {
+		fail(err)
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(document); err != nil {
+		fail(err)
+	}
+}
+
+// Of the program's own: what a session comes to is in the document.
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "streamclient:", err)
+	os.Exit(2)
+}
+
+// What all commands understand.
+type options struct {
+	ask
+	transport string
+	rate      int
+	timeout   time.Duration
+}
+
+func newFlags(name string) (*flag.FlagSet, *options) {
+	o := &options{}
+	flags := flag.NewFlagSet(name, flag.ExitOnError)
+	flags.StringVar(&o.url, "url", "", "URL of the stream")
+	flags.StringVar(&o.socket, "cri", "", "socket of the CRI server that is asked for a URL")
+	flags.StringVar(&o.container, "container", "", "container of an exec or attach")
+	flags.StringVar(&o.pod, "pod", "", "pod of a port-forward")
+	flags.StringVar(&o.kind, "kind", "exec", "exec or attach")
+	flags.StringVar(&o.transport, "transport", "spdy", "spdy, or websocket (for forward: SPDY inside of it)")
+	flags.IntVar(&o.rate, "rate", 0, "bytes a second that are read; 0: as fast as they come")
+	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "when to give up")
+	return flags, o
+}
+
+func printURL(ctx context.Context, arguments []string) (any, error) {
+	if len(arguments) == 0 {
+		return nil, fmt.Errorf("url of what? exec, attach or portforward")
+	}
+	s := &session{}
+	flags, o := sessionFlags("url", s)
+	_ = flags.Parse(arguments[1:])
+	o.kind, s.command = arguments[0], flags.Args()
+	found, err := o.find(ctx, s)
+	return map[string]string{"url": found}, err
+}

@@ -19,26 +19,28 @@ namespace gantry::shim {
 namespace {
 
 // A call that waits; lives on the caller's stack.
-struct Pending {
+struct Waiter {
   bool done = false;
-  Status status;
-  ReplyWithFds result;
+  StatusOr<ReplyWithFds> result = absl::UnknownError("not answered");
+};
+
+// Who gets the reply: a waiter, under the client's mutex, or a function, without it.
+struct Pending {
+  Waiter* waiter = nullptr;
+  Client::Done done = {};
 };
 
 Status LostConnection() { return absl::UnavailableError("connection to the shim is lost"); }
 
-void Complete(Frame frame, Pending* pending) {
-  pending->done = true;
-  proto::Reply& reply = pending->result.reply;
-  if (!reply.ParseFromString(frame.body)) {
-    pending->status = absl::InternalError("reply of the shim cannot be parsed");
-    return;
-  }
-  pending->result.fds = std::move(frame.fds);
-  if (reply.status_code() != 0) {
-    pending->status =
-        Status(static_cast<absl::StatusCode>(reply.status_code()), reply.status_message());
-  }
+StatusOr<ReplyWithFds> ReplyOf(Frame frame) {
+  ReplyWithFds result;
+  if (!result.reply.ParseFromString(frame.body))
+    return absl::InternalError("reply of the shim cannot be parsed");
+  if (result.reply.status_code() != 0)
+    return Status(static_cast<absl::StatusCode>(result.reply.status_code()),
+                  result.reply.status_message());
+  result.fds = std::move(frame.fds);
+  return result;
 }
 
 }  // namespace
@@ -53,7 +55,7 @@ struct Client::State {
   bool closed ABSL_GUARDED_BY(mutex) = false;
   FrameSender sender ABSL_GUARDED_BY(mutex);
   uint32_t last_stream ABSL_GUARDED_BY(mutex) = 0;
-  std::map<uint32_t, Pending*> pending ABSL_GUARDED_BY(mutex);
+  std::map<uint32_t, Pending> pending ABSL_GUARDED_BY(mutex);
 
   UniqueFd socket;  // closed with the last reference; until then its number stays ours
   Reactor::Loop* loop = nullptr;
@@ -62,7 +64,9 @@ struct Client::State {
   // Whether this call is the one that ended the connection.
   bool Fail() ABSL_LOCKS_EXCLUDED(mutex);
   uint32_t NextStream() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
-  Status Send(const Frame& frame, std::span<const int> fds) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  // Sends the request and notes who waits for its reply; the stream's number.
+  StatusOr<uint32_t> Submit(const proto::Request& request, std::span<const int> fds,
+                            Pending* waiting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   void Flush() ABSL_LOCKS_EXCLUDED(mutex);
   // False: the connection has ended.
   bool Read() ABSL_EXCLUSIVE_LOCKS_REQUIRED(dispatch);
@@ -84,15 +88,23 @@ struct Reactor::Loop {
 };
 
 bool Client::State::Fail() {
-  absl::MutexLock lock(&mutex);
-  if (closed) return false;
-  closed = true;
-  shutdown(socket.get(), SHUT_RDWR);
-  for (auto& [stream, call] : pending) {
-    call->done = true;
-    call->status = LostConnection();
+  std::vector<Done> callbacks;
+  {
+    absl::MutexLock lock(&mutex);
+    if (closed) return false;
+    closed = true;
+    shutdown(socket.get(), SHUT_RDWR);
+    for (auto& [stream, call] : pending) {
+      if (call.waiter == nullptr) {
+        callbacks.push_back(std::move(call.done));
+        continue;
+      }
+      call.waiter->done = true;
+      call.waiter->result = LostConnection();
+    }
+    pending.clear();
   }
-  pending.clear();
+  for (const Done& done : callbacks) done(LostConnection());
   return true;
 }
 
@@ -103,10 +115,21 @@ uint32_t Client::State::NextStream() {
   return last_stream;
 }
 
-Status Client::State::Send(const Frame& frame, std::span<const int> fds) {
-  RETURN_IF_ERROR(sender.Send(socket.get(), frame, fds));
+StatusOr<uint32_t> Client::State::Submit(const proto::Request& request, std::span<const int> fds,
+                                         Pending* waiting) {
+  Frame frame{.type = FrameType::kRequest, .stream = 0, .body = {}, .fds = {}};
+  if (!request.SerializeToString(&frame.body))
+    return absl::InvalidArgumentError("request to the shim cannot be serialized");
+  if (closed) return LostConnection();
+  frame.stream = NextStream();
+  if (Status sent = sender.Send(socket.get(), frame, fds); !sent.ok()) {
+    if (absl::IsInvalidArgument(sent)) return sent;
+    shutdown(socket.get(), SHUT_RDWR);
+    return LostConnection();
+  }
   if (sender.pending()) loop->SetEvents(EPOLL_CTL_MOD, *this, EPOLLIN | EPOLLOUT);
-  return absl::OkStatus();
+  pending[frame.stream] = std::move(*waiting);
+  return frame.stream;
 }
 
 void Client::State::Flush() {
@@ -123,11 +146,19 @@ void Client::State::Deliver(Frame frame) {
     if (event.ParseFromString(frame.body) && handlers.on_event) handlers.on_event(event);
     return;
   }
-  absl::MutexLock lock(&mutex);
-  auto it = pending.find(frame.stream);
-  if (frame.type != FrameType::kReply || it == pending.end()) return;  // late: fds close here
-  Complete(std::move(frame), it->second);
-  pending.erase(it);
+  Done done;
+  {
+    absl::MutexLock lock(&mutex);
+    auto it = pending.find(frame.stream);
+    if (frame.type != FrameType::kReply || it == pending.end()) return;  // late: fds close here
+    if (Waiter* waiter = it->second.waiter; waiter != nullptr) {
+      waiter->result = ReplyOf(std::move(frame));
+      waiter->done = true;
+    }
+    done = std::move(it->second.done);
+    pending.erase(it);
+  }
+  if (done) done(ReplyOf(std::move(frame)));
 }
 
 bool Client::State::Read() {
@@ -156,27 +187,26 @@ void Client::Close() {
 
 StatusOr<ReplyWithFds> Client::Call(const proto::Request& request, std::span<const int> fds,
                                     absl::Duration timeout) {
-  Frame frame{.type = FrameType::kRequest, .stream = 0, .body = {}, .fds = {}};
-  if (!request.SerializeToString(&frame.body)) {
-    return absl::InvalidArgumentError("request to the shim cannot be serialized");
-  }
-  Pending call;
+  Waiter waiter;
+  Pending pending{.waiter = &waiter};
   absl::MutexLock lock(&state_->mutex);
-  if (state_->closed) return LostConnection();
-  const uint32_t stream = state_->NextStream();
-  frame.stream = stream;
-  if (Status sent = state_->Send(frame, fds); !sent.ok()) {
-    if (!absl::IsInvalidArgument(sent)) shutdown(state_->socket.get(), SHUT_RDWR);
-    return absl::IsInvalidArgument(sent) ? sent : LostConnection();
-  }
-  state_->pending[stream] = &call;
-  if (!state_->mutex.AwaitWithTimeout(absl::Condition(&call.done), timeout)) {
+  ASSIGN_OR_RETURN(const uint32_t stream, state_->Submit(request, fds, &pending));
+  if (!state_->mutex.AwaitWithTimeout(absl::Condition(&waiter.done), timeout)) {
     state_->pending.erase(stream);
     return absl::DeadlineExceededError(
         absl::StrCat("the shim did not answer within ", absl::FormatDuration(timeout)));
   }
-  RETURN_IF_ERROR(call.status);
-  return std::move(call.result);
+  return std::move(waiter.result);
+}
+
+void Client::Send(const proto::Request& request, std::span<const int> fds, Done done) {
+  Pending pending{.done = std::move(done)};
+  StatusOr<uint32_t> stream = absl::UnknownError("");
+  {
+    absl::MutexLock lock(&state_->mutex);
+    stream = state_->Submit(request, fds, &pending);
+  }
+  if (!stream.ok()) pending.done(stream.status());
 }
 
 Reactor::Reactor(std::unique_ptr<Loop> loop) : loop_(std::move(loop)) {}

@@ -1,7 +1,8 @@
 // gantryd's side of the shim protocol (shim.proto): start a shim, talk with it, hear its events.
 //
 // Threads: one Reactor thread serves the connections of all shims. Client::Call may be called from
-// any thread and blocks it until the reply, the timeout or the loss of the connection.
+// any thread and blocks it until the reply, the timeout or the loss of the connection;
+// Client::Send blocks nobody.
 #pragma once
 
 #include <sys/types.h>
@@ -67,6 +68,12 @@ class Client {
   // the connection is lost.
   StatusOr<ReplyWithFds> Call(const proto::Request& request, std::span<const int> fds = {},
                               absl::Duration timeout = absl::Minutes(2));
+  // As Call, without waiting: `done` is called once, with the reply or the error, on the reactor's
+  // thread, or on the one that closes the connection, or on this one when the request cannot go
+  // out. It must not block, nor close this client. There is no timeout: a caller that has one drops
+  // what comes late.
+  using Done = std::function<void(StatusOr<ReplyWithFds>)>;
+  void Send(const proto::Request& request, std::span<const int> fds, Done done);
   // Closes the connection; pending calls end with kUnavailable, on_disconnect is not called. After
   // it no handler runs: it waits for one that does (unless called from it), so hold no lock that a
   // handler takes.

@@ -52,6 +52,8 @@ class ExecProcess {
   // `gone` is called when neither of the two clones is left to reap: now, or from the loop.
   void WhenGone(std::function<void()> gone);
   Status Resize(uint32_t width, uint32_t height);
+  // Lets go of the terminal: the kernel hangs it up once nobody else holds its master.
+  void HangUp() { terminal_.Reset(); }
 
   // The child cgroup, for the caller to remove: what the exec left running in the background keeps
   // it.

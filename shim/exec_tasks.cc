@@ -105,7 +105,12 @@ void TaskService::WaitExec(const proto::WaitExec& request, const Responder& resp
 }
 
 void TaskService::KillExec(const proto::KillExec& request, const Responder& responder) {
-  if (auto it = execs_.find(request.exec_id()); it != execs_.end()) it->second->Kill();
+  if (auto it = execs_.find(request.exec_id()); it != execs_.end()) {
+    if (request.hang_up())
+      it->second->HangUp();
+    else
+      it->second->Kill();
+  }
   responder.Ok();
 }
 

@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <future>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -155,6 +157,47 @@ TEST_F(ShimExec, ATerminalIsHandedOverAndResized) {
   resize.mutable_resize()->clear_exec_id();
   resize.mutable_resize()->set_container_id("c");
   EXPECT_TRUE(absl::IsFailedPrecondition(pod_->Call(resize).status())) << "no terminal";
+}
+
+TEST_F(ShimExec, IsHungUpOnceNobodyHoldsItsTerminal) {
+  proto::Request request;
+  request.mutable_exec()->set_container_id("c");
+  request.mutable_exec()->set_exec_id("e");
+  request.mutable_exec()->set_process_json(pod_->ProcessJson({"/bin/cat"}, /*terminal=*/true));
+  auto reply = pod_->Call(request);
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  proto::Request hang_up;
+  hang_up.mutable_kill_exec()->set_exec_id("e");
+  hang_up.mutable_kill_exec()->set_hang_up(true);
+  ASSERT_EQ(pod_->Call(hang_up).status(), absl::OkStatus());
+  EXPECT_EQ(Processes(), 2U) << "the caller still holds it";
+  reply->fds.clear();
+  EXPECT_EQ(*Wait("e"), 128 + SIGHUP);
+}
+
+TEST_F(ShimExec, IsAwaitedWithoutAThread) {
+  // The answer, or its absence, comes once.
+  const auto wait = [this](const std::string& exec_id) {
+    auto answer = std::make_shared<std::promise<StatusOr<int>>>();
+    proto::Request request;
+    request.mutable_wait_exec()->set_exec_id(exec_id);
+    pod_->client().Send(request, {}, [answer](const StatusOr<ReplyWithFds>& reply) {
+      answer->set_value(reply.ok() ? StatusOr<int>(reply->reply.wait_exec().exit_code())
+                                   : reply.status());
+    });
+    return answer->get_future();
+  };
+  EXPECT_TRUE(absl::IsNotFound(wait("unknown").get().status()));
+  ASSERT_EQ(Begin("e", {"/bin/sleep", "1000"}), absl::OkStatus());
+  ASSERT_EQ(Begin("f", {"/bin/sleep", "1000"}), absl::OkStatus());
+  auto killed = wait("e");
+  auto lost = wait("f");
+  ASSERT_EQ(Kill("e"), absl::OkStatus());
+  EXPECT_EQ(*killed.get(), 137);
+  pod_->client().Close();
+  EXPECT_TRUE(absl::IsUnavailable(lost.get().status()));
+  EXPECT_TRUE(absl::IsUnavailable(wait("f").get().status())) << "the connection is closed";
+  ASSERT_EQ(pod_->Reconnect(0), absl::OkStatus());
 }
 
 TEST_F(ShimExec, NeedsARunningContainer) {

@@ -65,6 +65,7 @@ class TestPod {
   TestPod& operator=(const TestPod&) = delete;
 
   StatusOr<ReplyWithFds> Call(const proto::Request& request, std::span<const int> fds = {});
+  Client& client() { return *client_; }
 
   // A container as CRI would have it; `script` is for sh -c. Makes its cgroup. To be changed before
   // Create.

@@ -18,6 +18,7 @@ struct Container {
   bool starting = false;          // StartContainer is under way
   bool removing = false;          // RemoveContainer is under way
   bool forgotten = false;         // its record is deleted: never to be written again
+  bool killing = false;           // SIGKILL is being sent: nothing is executed in it any more
   bool stop_signal_sent = false;  // by a StopContainer: a retry does not send it again
 
   [[nodiscard]] int state() const { return record.state(); }

@@ -38,6 +38,7 @@ Status DeleteFiles(Node* node, const Container& container) {
 }  // namespace
 
 void KillContainer(Node* node, const Container& container) {
+  node->containers.Update(container.id(), [](Container& c) { c.killing = true; });
   if (const auto shim = ShimOf(*node, container); shim.ok()) {
     shim::proto::Request request;
     request.mutable_signal_container()->set_container_id(container.id());

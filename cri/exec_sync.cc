@@ -6,37 +6,24 @@
 
 #include <algorithm>
 #include <array>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
 #include "cri/container_lookup.h"
-#include "cri/container_seccomp.h"
-#include "cri/object_id.h"
+#include "cri/exec_process.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
-#include "cri/spec/container_spec.h"
 #include "runtime/linux/file.h"
-#include "runtime/spec/json.h"
 
 namespace gantry::cri {
 namespace {
 
-constexpr size_t kOutputLimit = 16 << 20;  // per stream; what is over it is read and dropped
+// Of both streams together, so that the answer fits into the 16 MiB that clients take of a message;
+// what is over it is read and dropped.
+constexpr size_t kOutputLimit = (16 << 20) - (64 << 10);
 constexpr absl::Duration kDrain =
     absl::Seconds(1);  // for output after the exit: a child may keep the pipe open
-constexpr absl::Duration kShimAnswer = absl::Seconds(30);
-
-struct Pipe {
-  UniqueFd read, write;
-};
-
-StatusOr<Pipe> MakePipe() {
-  int fds[2];
-  if (pipe2(fds, O_CLOEXEC) != 0) return SyscallError("pipe2");
-  return Pipe{UniqueFd(fds[0]), UniqueFd(fds[1])};
-}
 
 // Reads both streams until they end, or until what is awaited has happened and the drain time is
 // over.
@@ -78,7 +65,7 @@ class OutputReader {
       fds_[i].Reset();
       return;
     }
-    const size_t room = kOutputLimit - texts_[i]->size();
+    const size_t room = kOutputLimit - texts_[0]->size() - texts_[1]->size();
     texts_[i]->append(buffer, std::min(room, static_cast<size_t>(count)));
   }
 
@@ -86,75 +73,60 @@ class OutputReader {
   std::array<std::string*, 2> texts_;
 };
 
-// The exec's end, awaited by a thread of its own: the shim answers WaitExec when it comes.
+// The exec's end: the shim answers WaitExec when it comes.
 class ExitWaiter {
  public:
   ExitWaiter(std::shared_ptr<PodShim> shim, std::string exec_id)
-      : shim_(std::move(shim)), exec_id_(std::move(exec_id)), event_(eventfd(0, EFD_CLOEXEC)) {
-    thread_ = std::thread([this] {
-      shim::proto::Request request;
-      request.mutable_wait_exec()->set_exec_id(exec_id_);
-      reply_ = shim_->client->Call(request, {}, absl::InfiniteDuration());
+      : shim_(std::move(shim)), exec_id_(std::move(exec_id)) {
+    shim::proto::Request request;
+    request.mutable_wait_exec()->set_exec_id(exec_id_);
+    shim_->client->Send(request, {}, [end = end_](const StatusOr<shim::ReplyWithFds>& reply) {
+      if (reply.ok())
+        end->code = reply->reply.wait_exec().exit_code();
+      else
+        end->code = reply.status();
       const uint64_t one = 1;
-      if (write(event_.get(), &one, sizeof one) < 0) return;  // nobody waits without the event
+      GANTRY_CHECK(write(end->event.get(), &one, sizeof one) == sizeof one);
     });
   }
-  ~ExitWaiter() { Join(); }
-  ExitWaiter(const ExitWaiter&) = delete;
-  ExitWaiter& operator=(const ExitWaiter&) = delete;
 
-  int fd() const { return event_.get(); }
-  // SIGKILL to the whole tree; the wait then ends.
+  // Readable once the process has ended.
+  [[nodiscard]] int fd() const { return end_->event.get(); }
+  // SIGKILL to the whole tree; returns when that has ended.
   void Kill() {
     shim::proto::Request request;
     request.mutable_kill_exec()->set_exec_id(exec_id_);
-    (void)shim_->client->Call(request, {}, kShimAnswer);
-    Join();
+    (void)shim_->client->Call(request, {}, kExecStart);
+    (void)ExitCode();
   }
   StatusOr<int> ExitCode() {
-    Join();
-    RETURN_IF_ERROR(reply_.status());
-    return reply_->reply.wait_exec().exit_code();
+    pollfd ended = {fd(), POLLIN, 0};
+    while (poll(&ended, 1, -1) < 0) {
+    }
+    return end_->code;
   }
 
  private:
-  void Join() {
-    if (thread_.joinable()) thread_.join();
-  }
+  // Shared with the shim's answer, which may come when nobody waits any more.
+  struct End {
+    UniqueFd event = UniqueFd(eventfd(0, EFD_CLOEXEC));
+    StatusOr<int> code = absl::UnknownError("not answered");
+  };
   std::shared_ptr<PodShim> shim_;
   std::string exec_id_;
-  UniqueFd event_;
-  StatusOr<shim::ReplyWithFds> reply_ = absl::UnknownError("not answered");
-  std::thread thread_;
+  std::shared_ptr<End> end_ = std::make_shared<End>();
 };
-
-StatusOr<shim::proto::Request> ExecMessage(Node* node, const Container& container,
-                                           const v1::ExecSyncRequest& request,
-                                           const std::string& exec_id) {
-  ASSIGN_OR_RETURN(const spec::Process process, spec::ParseProcess(container.record.process()));
-  const auto& security = container.config->linux().security_context();
-  ASSIGN_OR_RETURN(
-      const auto filter,
-      SeccompFilter(node, security, process.capabilities.value_or(spec::Capabilities())));
-  shim::proto::Request message;
-  auto* exec = message.mutable_exec();
-  exec->set_container_id(container.id());
-  exec->set_exec_id(exec_id);
-  exec->set_process_json(spec::ToJson(ExecProcess(
-      process, std::vector<std::string>(request.cmd().begin(), request.cmd().end()), false)));
-  if (filter != nullptr) exec->set_seccomp_bpf(*filter);
-  return message;
-}
 
 Status Run(Node* node, const Rpc& rpc, const v1::ExecSyncRequest& request,
            v1::ExecSyncResponse* response) {
   ASSIGN_OR_RETURN(const auto container, FindContainer(*node, request.container_id()));
-  RETURN_IF_ERROR(NeedRunning(*container));
+  RETURN_IF_ERROR(MayExec(*container));
   if (request.cmd().empty()) return absl::InvalidArgumentError("cmd is empty");
   if (request.timeout() < 0) return absl::InvalidArgumentError("timeout is negative");
   ASSIGN_OR_RETURN(const auto shim, ShimOf(*node, *container));
-  const std::string exec_id = NewObjectId();
-  ASSIGN_OR_RETURN(const auto message, ExecMessage(node, *container, request, exec_id));
+  ASSIGN_OR_RETURN(const ExecPlan plan,
+                   PlanExec(node, *container, {request.cmd().begin(), request.cmd().end()},
+                            /*terminal=*/false));
   ASSIGN_OR_RETURN(Pipe out, MakePipe());
   ASSIGN_OR_RETURN(Pipe err, MakePipe());
   ASSIGN_OR_RETURN(UniqueFd null, OpenAt(AT_FDCWD, "/dev/null", O_RDONLY));
@@ -162,11 +134,11 @@ Status Run(Node* node, const Rpc& rpc, const v1::ExecSyncRequest& request,
   const absl::Time deadline = request.timeout() == 0
                                   ? absl::InfiniteFuture()
                                   : absl::Now() + absl::Seconds(request.timeout());
-  RETURN_IF_ERROR_CONTEXT(shim->client->Call(message, fds, kShimAnswer).status(),
+  RETURN_IF_ERROR_CONTEXT(shim->client->Call(plan.Message(), fds, kExecStart).status(),
                           absl::StrCat("exec in container \"", container->id(), "\""));
   out.write.Reset();
   err.write.Reset();
-  ExitWaiter waiter(shim, exec_id);
+  ExitWaiter waiter(shim, plan.exec_id);
   OutputReader reader(std::move(out.read), std::move(err.read), response->mutable_stdout(),
                       response->mutable_stderr());
   switch (reader.Read(waiter.fd(), deadline, rpc)) {

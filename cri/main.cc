@@ -71,6 +71,18 @@ Status MakeShimCgroup(Node* node) {
   return absl::OkStatus();
 }
 
+StatusOr<std::unique_ptr<streaming::Server>> StartStreaming(const Config& config,
+                                                            const Logger& log) {
+  streaming::ServerOptions options;
+  options.address = config.streaming.address;
+  options.port = config.streaming.port;
+  options.tls_certificate = config.streaming.tls_cert_file;
+  options.tls_key = config.streaming.tls_key_file;
+  options.tls_client_ca = config.streaming.tls_client_ca_file;
+  absl::ParseDuration(config.streaming.idle_timeout, &options.idle_timeout);  // CheckConfig has
+  return streaming::Server::Start(options, log);
+}
+
 Status OpenParts(Node* node) {
   const Config& config = node->config;
   const std::string binaries = BinaryDirectory(config);
@@ -95,6 +107,7 @@ Status OpenParts(Node* node) {
   node->network = std::make_unique<Network>(network);
   node->devices = std::make_unique<cdi::Registry>(config.runtime.cdi_spec_dirs);
   ASSIGN_OR_RETURN(node->reactor, shim::Reactor::Create());
+  ASSIGN_OR_RETURN(node->streaming, StartStreaming(config, node->log));
   node->events = std::make_unique<Background>(2);
   node->background = std::make_unique<Background>(2);
   node->creations = std::make_unique<CreateOperations>();
@@ -104,9 +117,11 @@ Status OpenParts(Node* node) {
 // Nothing of the node is in use any more when this returns: its parts can go in any order. Pods run
 // on.
 void Quiesce(Node* node) {
+  node->streaming->Stop();
   node->creations.reset();  // waits for what is being made
   for (const auto& sandbox : node->sandboxes.List())
     if (sandbox->shim != nullptr) sandbox->shim->client->Close();
+  node->streaming.reset();
   node->events.reset();
   node->background.reset();
 }

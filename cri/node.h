@@ -20,6 +20,7 @@
 #include "cri/object_table.h"
 #include "cri/sandbox.h"
 #include "cri/store/store.h"
+#include "cri/streaming/server.h"
 #include "imageservice/image_store.h"
 #include "imageservice/pull.h"
 #include "imageservice/snapshot.h"
@@ -58,8 +59,9 @@ struct Node {
   std::unique_ptr<Network> network;
   std::unique_ptr<cdi::Registry> devices;
   std::unique_ptr<shim::Reactor> reactor;
-  std::unique_ptr<Background> events;      // what shims tell
-  std::unique_ptr<Background> background;  // acknowledgements, clean-up, sweeps
+  std::unique_ptr<streaming::Server> streaming;  // outlives the calls that its sessions make
+  std::unique_ptr<Background> events;            // what shims tell
+  std::unique_ptr<Background> background;        // acknowledgements, clean-up, sweeps
   seccomp::FilterCache filters;
   AppArmor apparmor;
 

@@ -79,13 +79,14 @@ class RuntimeService final : public v1::RuntimeService::Service {
   grpc::Status GetContainerEvents(grpc::ServerContext* context, const v1::GetEventsRequest* request,
                                   grpc::ServerWriter<v1::ContainerEventResponse>* writer) override;
 
-  // unimplemented.cc
   grpc::Status Exec(grpc::ServerContext* context, const v1::ExecRequest* request,
                     v1::ExecResponse* response) override;
   grpc::Status Attach(grpc::ServerContext* context, const v1::AttachRequest* request,
                       v1::AttachResponse* response) override;
   grpc::Status PortForward(grpc::ServerContext* context, const v1::PortForwardRequest* request,
                            v1::PortForwardResponse* response) override;
+
+  // unimplemented.cc
   grpc::Status ContainerStats(grpc::ServerContext* context,
                               const v1::ContainerStatsRequest* request,
                               v1::ContainerStatsResponse* response) override;

@@ -68,6 +68,7 @@ void EndContainer(Node* node, const Container& container, const shim::JournalCon
   }
   const auto lost = node->containers.Update(
       container.id(), [](Container& ended) { RecordLostExit(&ended.record, kShimDied); });
+  node->streaming->EndSessions(container.id());
   (void)PersistContainer(node, container.id());
   if (lost != nullptr) PublishContainerEvent(node, v1::CONTAINER_STOPPED_EVENT, *lost);
 }
@@ -102,6 +103,7 @@ Status NoteContainerExit(Node* node, const std::string& container_id, const Cont
     if (!container.exited()) RecordExit(&container.record, exit);
   });
   if (ended == nullptr) return absl::OkStatus();
+  node->streaming->EndSessions(container_id);
   // Until this is on disk the shim keeps the event: a crash in between replays the very same exit.
   const Status stored = PersistContainer(node, container_id);
   if (!stored.ok())

@@ -12,20 +12,6 @@ grpc::Status NotImplemented(absl::string_view rpc) {
 
 }  // namespace
 
-grpc::Status RuntimeService::Exec(grpc::ServerContext*, const v1::ExecRequest*, v1::ExecResponse*) {
-  return NotImplemented("Exec");
-}
-
-grpc::Status RuntimeService::Attach(grpc::ServerContext*, const v1::AttachRequest*,
-                                    v1::AttachResponse*) {
-  return NotImplemented("Attach");
-}
-
-grpc::Status RuntimeService::PortForward(grpc::ServerContext*, const v1::PortForwardRequest*,
-                                         v1::PortForwardResponse*) {
-  return NotImplemented("PortForward");
-}
-
 grpc::Status RuntimeService::ContainerStats(grpc::ServerContext*, const v1::ContainerStatsRequest*,
                                             v1::ContainerStatsResponse*) {
   return NotImplemented("ContainerStats");

@@ -445,7 +445,7 @@ TEST_F(CliTest, ImagesAreListedImportedAndRemovedByNameOnly) {
 
 TEST_F(CliTest, ErrorsAreOneLineWithTheNextStep) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> kErrors = {
-      {{"exec", "-it", "--timeout", "5", "ghost", "sh"}, "no container \"ghost\""},
+      {{"exec", "-i", "--timeout", "3", "box", "sh"}, "--timeout does not go with -i and -t"},
       {{"exec", "box"}, "a command is missing"},
       {{"logs", "ghost"}, "no container \"ghost\"; `gantry ps -a` lists all"},
       {{"rn"}, "unknown command \"rn\" (did you mean \"run\"?)"},

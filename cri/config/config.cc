@@ -167,6 +167,10 @@ class ConfigReader {
   std::vector<ConfigKey> keys_;
 };
 
+bool IsLoopback(const std::string& address) {
+  return absl::StartsWith(address, "127.") || address == "::1";
+}
+
 }  // namespace
 
 StatusOr<Config> ParseConfig(absl::string_view text, absl::string_view name) {
@@ -199,6 +203,17 @@ Status CheckConfig(const Config& config) {
   for (const ConfigKey& key : ConfigKeys(copy)) {
     if (key.check != nullptr) RETURN_IF_ERROR_CONTEXT(key.check(key.target), key.Name());
   }
+  const Config::Streaming& streaming = config.streaming;
+  if (streaming.tls_cert_file.empty() != streaming.tls_key_file.empty())
+    return absl::InvalidArgumentError(
+        "streaming.tls_cert_file and streaming.tls_key_file: give both, or none");
+  if (!streaming.tls_client_ca_file.empty() && streaming.tls_cert_file.empty())
+    return absl::InvalidArgumentError(
+        "streaming.tls_client_ca_file: needs tls_cert_file and tls_key_file too");
+  if (!IsLoopback(streaming.address) && streaming.tls_cert_file.empty())
+    return absl::InvalidArgumentError(
+        absl::StrCat("streaming.address: \"", streaming.address,
+                     "\" is not the loopback, so tls_cert_file and tls_key_file are needed"));
   if (config.root == config.state) {
     return absl::InvalidArgumentError(
         absl::StrCat("root and state: must be two folders, both are ", config.root));

@@ -41,6 +41,16 @@ struct Config {
     std::vector<std::string> bin_dirs = {"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"};
   } network;
 
+  // The server behind the URLs of Exec, Attach and PortForward.
+  struct Streaming {
+    std::string address = "127.0.0.1";
+    int port = 0;               // 0: one that is free
+    std::string tls_cert_file;  // with the key, or both empty: plain HTTP
+    std::string tls_key_file;
+    std::string tls_client_ca_file;   // empty: clients need no certificate
+    std::string idle_timeout = "4h";  // as absl::ParseDuration reads it
+  } streaming;
+
   struct Runtime {
     std::string cgroup_driver = "cgroupfs";
     std::string default_handler = "gantry";

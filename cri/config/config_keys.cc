@@ -1,10 +1,15 @@
 #include "cri/config/config_keys.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <algorithm>
+#include <cstdint>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 
 namespace gantry::cri {
 namespace {
@@ -50,6 +55,28 @@ Status LayerCount(const ConfigTarget& target) {
   if (count >= 1 && count <= kMaxConcurrentLayers) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(count, " is not in the range 1 to ", kMaxConcurrentLayers));
+}
+
+Status IpAddress(const ConfigTarget& target) {
+  in6_addr parsed;
+  if (inet_pton(AF_INET, Text(target).c_str(), &parsed) == 1 ||
+      inet_pton(AF_INET6, Text(target).c_str(), &parsed) == 1)
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("\"", Text(target), "\" is no IP address"));
+}
+
+Status PortNumber(const ConfigTarget& target) {
+  const int port = **std::get_if<int*>(&target);
+  if (port >= 0 && port <= UINT16_MAX) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(port, " is not in the range 0 to 65535"));
+}
+
+Status PositiveDuration(const ConfigTarget& target) {
+  absl::Duration duration;
+  if (absl::ParseDuration(Text(target), &duration) && duration > absl::ZeroDuration())
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", Text(target), "\" is no time; write 30m or 4h"));
 }
 
 Status CgroupDriver(const ConfigTarget& target) {
@@ -104,6 +131,22 @@ std::vector<ConfigKey> SectionKeys(Config& config) {
        "CNI configuration; the first valid file by name is used.", AbsolutePath},
       {"network", "bin_dirs", &config.network.bin_dirs,
        "Folders of CNI plugins, searched in this order.", AbsolutePaths},
+      {"streaming", "address", &config.streaming.address,
+       "Where exec, attach and port-forward are served: the kubelet of this node connects there.\n"
+       "An address other than the loopback needs TLS.",
+       IpAddress},
+      {"streaming", "port", &config.streaming.port, "0: a free one.", PortNumber},
+      {"streaming", "tls_cert_file", &config.streaming.tls_cert_file,
+       "PEM certificate (and chain), with its key: https. The kubelet must trust its issuer.\n"
+       "Loaded again when the files change. Empty: http.",
+       AbsolutePathOrEmpty},
+      {"streaming", "tls_key_file", &config.streaming.tls_key_file, "Its PEM key.",
+       AbsolutePathOrEmpty},
+      {"streaming", "tls_client_ca_file", &config.streaming.tls_client_ca_file,
+       "PEM certificates of which one must have signed the client's. Empty: clients need none.",
+       AbsolutePathOrEmpty},
+      {"streaming", "idle_timeout", &config.streaming.idle_timeout,
+       "A session without a byte for so long is ended: 30m, 4h.", PositiveDuration},
       {"runtime", "cgroup_driver", &config.runtime.cgroup_driver,
        "Who makes cgroups: cgroupfs (systemd is not implemented yet). As in the kubelet.",
        CgroupDriver},

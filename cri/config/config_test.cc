@@ -41,6 +41,18 @@ TEST(Config, ReadsEveryKindOfValue) {
   EXPECT_EQ(config->runtime.shim_cgroup, "pod");
 }
 
+TEST(Config, StreamingOffTheLoopbackNeedsTls) {
+  constexpr char kAddress[] = "[streaming]\naddress = \"192.0.2.1\"\n";
+  EXPECT_THAT(ErrorOf(kAddress), HasSubstr("is not the loopback"));
+  EXPECT_EQ(ErrorOf(std::string(kAddress) + "tls_cert_file = \"/c\"\ntls_key_file = \"/k\"\n"), "");
+  EXPECT_EQ(ErrorOf("[streaming]\naddress = \"::1\"\nport = 10010\n"), "");
+  EXPECT_THAT(ErrorOf("[streaming]\naddress = \"localhost\"\n"), HasSubstr("is no IP address"));
+  EXPECT_THAT(ErrorOf("[streaming]\nport = 70000\n"), HasSubstr("0 to 65535"));
+  EXPECT_THAT(ErrorOf("[streaming]\nidle_timeout = \"4\"\n"), HasSubstr("is no time"));
+  EXPECT_THAT(ErrorOf("[streaming]\ntls_cert_file = \"/c\"\n"), HasSubstr("give both"));
+  EXPECT_THAT(ErrorOf("[streaming]\ntls_client_ca_file = \"/a\"\n"), HasSubstr("needs"));
+}
+
 TEST(Config, DefaultTextAndDumpAreReadBackTheSame) {
   const StatusOr<Config> defaults = ParseConfig(DefaultConfigText(), "default");
   ASSERT_TRUE(defaults.ok()) << defaults.status();

@@ -98,7 +98,7 @@ spec::Process ExecProcess(const spec::Process& container, const std::vector<std:
   spec::Process process = container;
   process.args = command;
   process.terminal = terminal;
-  if (terminal) SetVariable(&process.env, "TERM", "xterm");
+  if (terminal && !HasVariable(process.env, "TERM=")) process.env.push_back("TERM=xterm");
   return process;
 }
 

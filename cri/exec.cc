@@ -1,0 +1,162 @@
+// Exec: a URL now, the process when a client comes to it.
+#include <fcntl.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "cri/container_lookup.h"
+#include "cri/exec_process.h"
+#include "cri/rpc.h"
+#include "cri/service.h"
+#include "runtime/linux/file.h"
+
+namespace gantry::cri {
+namespace {
+
+using streaming::StreamSet;
+
+// The ends of a process's pipes: ours, and those that the shim is given.
+struct Ends {
+  streaming::Command::Stdio ours;
+  UniqueFd in, out, err;
+};
+
+StatusOr<Ends> MakeEnds(const StreamSet& streams) {
+  Ends ends;
+  if (streams.tty) return ends;
+  ASSIGN_OR_RETURN(ends.in, OpenAt(AT_FDCWD, "/dev/null", O_RDWR));
+  ends.out.Reset(fcntl(ends.in.get(), F_DUPFD_CLOEXEC, 3));
+  ends.err.Reset(fcntl(ends.in.get(), F_DUPFD_CLOEXEC, 3));
+  if (streams.stdin) {
+    ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
+    ends.in = std::move(pipe.read);
+    ends.ours.in = std::move(pipe.write);
+  }
+  if (streams.stdout) {
+    ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
+    ends.out = std::move(pipe.write);
+    ends.ours.out = std::move(pipe.read);
+  }
+  if (streams.stderr) {
+    ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
+    ends.err = std::move(pipe.write);
+    ends.ours.err = std::move(pipe.read);
+  }
+  return ends;
+}
+
+// What is there of a terminal: its master, once for each direction that was asked for.
+Status TakeTerminal(const StreamSet& streams, std::vector<UniqueFd>* fds,
+                    streaming::Command::Stdio* ours) {
+  if (fds->empty()) return absl::InternalError("the shim has sent no terminal");
+  if (streams.stdin) ours->in.Reset(fcntl((*fds)[0].get(), F_DUPFD_CLOEXEC, 3));
+  // Also where nobody wants it: a terminal that is not read stops its process.
+  ours->out = std::move((*fds)[0]);
+  if (streams.stdin && !ours->in.valid()) return SyscallError("dup", "terminal");
+  return absl::OkStatus();
+}
+
+class ExecCommand final : public streaming::Command {
+ public:
+  ExecCommand(Node* node, std::shared_ptr<PodShim> shim, ExecPlan plan, const StreamSet& streams)
+      : node_(*node), shim_(std::move(shim)), plan_(std::move(plan)), streams_(streams) {}
+
+  void Start(std::optional<streaming::TerminalSize> size, Started started, Exited exited) override {
+    if (size) plan_.process.console_size = {.height = size->height, .width = size->width};
+    if (const Status status = Begin(started, std::move(exited)); !status.ok()) started(status);
+  }
+  void Resize(streaming::TerminalSize size) override {
+    shim::proto::Request request;
+    request.mutable_resize()->set_exec_id(plan_.exec_id);
+    request.mutable_resize()->set_width(size.width);
+    request.mutable_resize()->set_height(size.height);
+    Tell(request);
+  }
+  [[nodiscard]] bool own() const override { return true; }
+  [[nodiscard]] bool ends_with_input() const override { return true; }
+  void CloseInput() override {}  // nobody else holds it
+  void HangUp() override {
+    shim::proto::Request request;
+    request.mutable_kill_exec()->set_exec_id(plan_.exec_id);
+    request.mutable_kill_exec()->set_hang_up(true);
+    Tell(request);
+  }
+  void Kill() override {
+    shim::proto::Request request;
+    request.mutable_kill_exec()->set_exec_id(plan_.exec_id);
+    Tell(request);
+  }
+
+ private:
+  Status Begin(const Started& started, Exited exited) {
+    const auto container = node_.containers.Find(plan_.container_id);
+    if (container == nullptr)
+      return absl::NotFoundError(
+          absl::StrCat("container \"", plan_.container_id, "\" does not exist"));
+    RETURN_IF_ERROR(MayExec(*container));
+    ASSIGN_OR_RETURN(Ends ends, MakeEnds(streams_));
+    const int given[] = {ends.in.get(), ends.out.get(), ends.err.get()};
+    auto ours = std::make_shared<Stdio>(std::move(ends.ours));
+    shim_->client->Send(
+        plan_.Message(), std::span(given, streams_.tty ? 0 : 3),
+        [shim = shim_, exec_id = plan_.exec_id, id = plan_.container_id, streams = streams_, ours,
+         started, exited = std::move(exited)](StatusOr<shim::ReplyWithFds> reply) {
+          Status status = reply.status();
+          if (status.ok() && streams.tty) status = TakeTerminal(streams, &reply->fds, ours.get());
+          if (!status.ok())
+            return started(Annotate(status, absl::StrCat("exec in container \"", id, "\"")));
+          started(std::move(*ours));
+          AwaitExit(*shim, exec_id, exited);
+        });
+    return absl::OkStatus();
+  }
+
+  static void AwaitExit(const PodShim& shim, const std::string& exec_id, const Exited& exited) {
+    shim::proto::Request request;
+    request.mutable_wait_exec()->set_exec_id(exec_id);
+    shim.client->Send(request, {}, [exited](const StatusOr<shim::ReplyWithFds>& reply) {
+      if (reply.ok())
+        exited(reply->reply.wait_exec().exit_code());
+      else
+        exited(reply.status());
+    });
+  }
+
+  // What fails here concerns an exec that has ended.
+  void Tell(const shim::proto::Request& request) {
+    shim_->client->Send(request, {}, [](const StatusOr<shim::ReplyWithFds>&) {});
+  }
+
+  Node& node_;
+  const std::shared_ptr<PodShim> shim_;
+  ExecPlan plan_;
+  const StreamSet streams_;
+};
+
+Status Prepare(Node* node, const v1::ExecRequest& request, v1::ExecResponse* response) {
+  const StreamSet streams = {request.stdin(), request.stdout(), request.stderr(), request.tty()};
+  ASSIGN_OR_RETURN(const auto container, FindContainer(*node, request.container_id()));
+  if (request.cmd().empty()) return absl::InvalidArgumentError("cmd is empty");
+  RETURN_IF_ERROR(CheckStreams(streams));
+  RETURN_IF_ERROR(MayExec(*container));
+  ASSIGN_OR_RETURN(auto shim, ShimOf(*node, *container));
+  ASSIGN_OR_RETURN(
+      ExecPlan plan,
+      PlanExec(node, *container, {request.cmd().begin(), request.cmd().end()}, request.tty()));
+  ASSIGN_OR_RETURN(*response->mutable_url(),
+                   node->streaming->ExecUrl(container->id(), streams,
+                                            std::make_shared<ExecCommand>(
+                                                node, std::move(shim), std::move(plan), streams)));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+grpc::Status RuntimeService::Exec(grpc::ServerContext* context, const v1::ExecRequest* request,
+                                  v1::ExecResponse* response) {
+  return Serve(node_.log, context, "Exec", request->container_id(),
+               [&](const Rpc&) -> absl::Status { return Prepare(&node_, *request, response); });
+}
+
+}  // namespace gantry::cri

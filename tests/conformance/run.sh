@@ -2,10 +2,12 @@
 # Runs critest's validation specs against a private gantryd and compares the outcome, spec by spec, with expected.txt and
 # skipped.txt. Everything that it needs is built first (tools.sh), once.
 #
-#   run.sh [--runtime gantryd|containerd] [--focus REGEX] [--update] [--keep]
+#   run.sh [--runtime gantryd|containerd] [--focus REGEX] [--websocket] [--update] [--keep]
 #
 #   --runtime containerd  tests the peer instead: it shows that the lane is sound
 #   --focus REGEX         only these specs; nothing is said about the others
+#   --websocket           exec, attach and port-forward over WebSocket instead of SPDY. A run of all specs does the
+#                         streaming ones once more with it
 #   --update              writes what passed into expected.txt
 #   --keep                leaves the runtime's folder, with its log, in place
 #   GANTRYD_SOCKET=PATH   tests the CRI server that listens there, in the network where it runs. It must take images of
@@ -16,12 +18,13 @@
 set -euo pipefail
 . "$(dirname "$0")/pins.sh"
 
-runtime=gantryd focus="" keep="" report_options=()
+runtime=gantryd focus="" websocket="" keep="" report_options=()
 arguments=("$@")
 while [ $# -gt 0 ]; do
   case $1 in
     --runtime) runtime=$2; shift ;;
     --focus) focus=$2; report_options+=(--partial); shift ;;
+    --websocket) websocket=1 ;;
     --update) report_options+=(--update) ;;
     --keep) keep=1 ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
@@ -65,14 +68,6 @@ LC_ALL=C sed "s/$published_pin/$pinned/g" "$cache/bin/critest" > "$folder/crites
 chmod +x "$folder/critest"
 : > "$folder/crictl.yaml"
 
-options=(-config "$folder/crictl.yaml" -runtime-endpoint "unix://$socket" -image-endpoint "unix://$socket"
-  -runtime-service-timeout 120s -image-service-timeout 120s
-  -ginkgo.no-color -ginkgo.timeout 30m -ginkgo.json-report "$out/report.json")
-[ -z "$focus" ] || options+=(-ginkgo.focus "$focus")
-rm -f "$out/report.json"
-# Its own verdict is not needed: the report says more.
-(cd "$folder" && timeout -k 30 1900 ./critest "${options[@]}") > "$out/critest.log" 2>&1 </dev/null || true
-[ ! -f "$folder/$runtime/log" ] || cp "$folder/$runtime/log" "$out/$runtime.log"
 expected=$lane/expected.txt
 if [ "$runtime" = gantryd ]; then
   report_options+=(--missing "$lane/missing.txt")
@@ -80,4 +75,37 @@ else # the peer has what we lack
   expected=$folder/expected.txt
   { cat "$lane/expected.txt"; sed 's/ | .*//' "$lane/missing.txt"; } > "$expected"
 fi
-python3 "$lane/report.py" "$out/report.json" --expected "$expected" --skipped "$lane/skipped.txt" "${report_options[@]}"
+
+# critest NAME OPTION…: runs it, and leaves NAME.json and NAME.log. Its own verdict is not needed: the report says more.
+critest() {
+  local name=$1
+  shift
+  rm -f "$out/$name.json"
+  (cd "$folder" && timeout -k 30 1900 ./critest -config "$folder/crictl.yaml" \
+    -runtime-endpoint "unix://$socket" -image-endpoint "unix://$socket" \
+    -runtime-service-timeout 120s -image-service-timeout 120s \
+    -ginkgo.no-color -ginkgo.timeout 30m -ginkgo.json-report "$out/$name.json" "$@") > "$out/$name.log" 2>&1 </dev/null || true
+  [ ! -f "$folder/$runtime/log" ] || cp "$folder/$runtime/log" "$out/$runtime.log"
+}
+
+# compare NAME OPTION…: with what is expected.
+compare() {
+  local name=$1
+  shift
+  python3 "$lane/report.py" "$out/$name.json" --expected "$expected" --skipped "$lane/skipped.txt" "$@"
+}
+
+websocket_options=(-websocket-exec -websocket-attach -websocket-portforward)
+options=()
+[ -z "$focus" ] || options+=(-ginkgo.focus "$focus")
+[ -z "$websocket" ] || options+=("${websocket_options[@]}")
+status=0
+critest report "${options[@]}"
+compare report "${report_options[@]}" || status=1
+# What the peers' servers do not speak.
+if [ -z "$focus" ] && [ -z "$websocket" ] && [ "$runtime" = gantryd ]; then
+  echo "streaming over WebSocket:"
+  critest websocket -ginkgo.focus Streaming "${websocket_options[@]}"
+  compare websocket --partial || status=1
+fi
+exit $status

@@ -8,13 +8,24 @@
 namespace gantry::cri {
 namespace {
 
+nlohmann::json ResourcesJson(const std::string& stored) {
+  v1::LinuxContainerResources resources;
+  if (stored.empty() || !resources.ParseFromString(stored)) return nullptr;
+  return {{"cpuPeriod", resources.cpu_period()},
+          {"cpuQuota", resources.cpu_quota()},
+          {"cpuShares", resources.cpu_shares()},
+          {"memoryLimitInBytes", resources.memory_limit_in_bytes()}};
+}
+
 std::string InfoJson(const Sandbox& sandbox) {
   const nlohmann::json info = {{"pid", sandbox.record.shim_pid()},
                                {"networkNamespace", sandbox.record.netns_path()},
                                {"runtimeHandler", sandbox.record.runtime_handler()},
                                {"hostname", sandbox.record.hostname()},
                                {"message", sandbox.record.message()},
-                               {"cgroupParent", sandbox.record.cgroup_parent()}};
+                               {"cgroupParent", sandbox.record.cgroup_parent()},
+                               {"overhead", ResourcesJson(sandbox.record.overhead())},
+                               {"resources", ResourcesJson(sandbox.record.resources())}};
   return info.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

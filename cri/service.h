@@ -45,6 +45,9 @@ class RuntimeService final : public v1::RuntimeService::Service {
   grpc::Status StreamPodSandboxes(
       grpc::ServerContext* context, const v1::StreamPodSandboxesRequest* request,
       grpc::ServerWriter<v1::StreamPodSandboxesResponse>* writer) override;
+  grpc::Status UpdatePodSandboxResources(grpc::ServerContext* context,
+                                         const v1::UpdatePodSandboxResourcesRequest* request,
+                                         v1::UpdatePodSandboxResourcesResponse* response) override;
   grpc::Status CreateContainer(grpc::ServerContext* context,
                                const v1::CreateContainerRequest* request,
                                v1::CreateContainerResponse* response) override;
@@ -77,9 +80,6 @@ class RuntimeService final : public v1::RuntimeService::Service {
                                   grpc::ServerWriter<v1::ContainerEventResponse>* writer) override;
 
   // unimplemented.cc
-  grpc::Status UpdatePodSandboxResources(grpc::ServerContext* context,
-                                         const v1::UpdatePodSandboxResourcesRequest* request,
-                                         v1::UpdatePodSandboxResourcesResponse* response) override;
   grpc::Status Exec(grpc::ServerContext* context, const v1::ExecRequest* request,
                     v1::ExecResponse* response) override;
   grpc::Status Attach(grpc::ServerContext* context, const v1::AttachRequest* request,

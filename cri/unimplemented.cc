@@ -12,12 +12,6 @@ grpc::Status NotImplemented(absl::string_view rpc) {
 
 }  // namespace
 
-grpc::Status RuntimeService::UpdatePodSandboxResources(grpc::ServerContext*,
-                                                       const v1::UpdatePodSandboxResourcesRequest*,
-                                                       v1::UpdatePodSandboxResourcesResponse*) {
-  return NotImplemented("UpdatePodSandboxResources");
-}
-
 grpc::Status RuntimeService::Exec(grpc::ServerContext*, const v1::ExecRequest*, v1::ExecResponse*) {
   return NotImplemented("Exec");
 }

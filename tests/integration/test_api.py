@@ -198,6 +198,30 @@ class Updates(ApiTest):
         self.assertEqual("FAILED_PRECONDITION", reply.code, reply.text)
 
 
+class PodUpdates(ApiTest):
+    def test_what_the_kubelet_has_given_the_pod_is_kept(self):
+        pod = self.run_pod()
+        reply = self.call("UpdatePodSandboxResources", {
+            "pod_sandbox_id": pod.id, "overhead": {"memory_limit_in_bytes": 1 << 20},
+            "resources": {"memory_limit_in_bytes": 96 << 20, "cpu_shares": 512}})
+        self.assertEqual("OK", reply.code, reply.text)
+        for _ in range(2):
+            info = self.crictl.json("inspectp", "-o", "json", pod.id)["info"]
+            self.assertEqual((96 << 20, 512),
+                             (info["resources"]["memoryLimitInBytes"], info["resources"]["cpuShares"]))
+            self.assertEqual(1 << 20, info["overhead"]["memoryLimitInBytes"])
+            self.daemon.kill()
+            self.daemon.start()
+
+    def test_a_pod_that_is_not_there_or_stopped_is_refused(self):
+        reply = self.call("UpdatePodSandboxResources", {"pod_sandbox_id": "nothing-like-it"})
+        self.assertEqual("NOT_FOUND", reply.code, reply.text)
+        pod = self.run_pod()
+        self.crictl("stopp", pod.id)
+        reply = self.call("UpdatePodSandboxResources", {"pod_sandbox_id": pod.id})
+        self.assertEqual("FAILED_PRECONDITION", reply.code, reply.text)
+
+
 class Lists(ApiTest):
     def test_a_streamed_list_is_the_list(self):
         pod = self.run_pod()

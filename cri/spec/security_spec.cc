@@ -89,17 +89,14 @@ StatusOr<spec::Capabilities> CapabilitySpec(const SpecInput& input) {
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"  // older clients still send it
-Status CheckProfiles(const v1::LinuxContainerSecurityContext& security) {
+Status CheckSecurity(const SpecInput& input) {
+  const auto& security = input.container->linux().security_context();
   const bool wants_apparmor = (security.has_apparmor() && security.apparmor().profile_type() ==
                                                               v1::SecurityProfile::Localhost) ||
                               absl::StartsWith(security.apparmor_profile(), "localhost/");
   if (wants_apparmor)
     return absl::InvalidArgumentError("apparmor: AppArmor is not supported yet by gantry");
-  if (security.namespace_options().has_userns_options() &&
-      security.namespace_options().userns_options().mode() != v1::NODE)
-    return absl::InvalidArgumentError(
-        "userns_options: user namespaces are not supported yet by gantry (see Status)");
-  return absl::OkStatus();
+  return CheckUserNamespaceOfPod(NamespacesOf(*input.sandbox), security.namespace_options());
 }
 #pragma GCC diagnostic pop
 
@@ -107,7 +104,7 @@ Status CheckProfiles(const v1::LinuxContainerSecurityContext& security) {
 
 Status AddSecurity(const SpecInput& input, spec::Spec* spec) {
   const auto& security = input.container->linux().security_context();
-  RETURN_IF_ERROR(CheckProfiles(security));
+  RETURN_IF_ERROR(CheckSecurity(input));
   ASSIGN_OR_RETURN(spec->process->capabilities, CapabilitySpec(input));
   if (IsPrivileged(input)) return absl::OkStatus();
   // An absent list and an empty one are the same on the wire: nobody gets an unmasked /proc by

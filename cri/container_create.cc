@@ -1,5 +1,5 @@
-// CreateContainer: validate → image → record → root file system → user → volumes → spec → cgroup →
-// clone → continue → CREATED.
+// CreateContainer: validate → image → record → id map → root file system → user → volumes → spec →
+// cgroup → clone → continue → CREATED.
 //
 // Each stage may fail; RemoveContainerObject, which knows how to remove a container in any state,
 // then undoes what is there.
@@ -15,6 +15,7 @@
 #include "cri/container_seccomp.h"
 #include "cri/container_teardown.h"
 #include "cri/container_volumes.h"
+#include "cri/image_volumes.h"
 #include "cri/object_id.h"
 #include "cri/persist.h"
 #include "cri/rpc.h"
@@ -22,6 +23,7 @@
 #include "cri/spec/container_spec.h"
 #include "cri/stop_signal.h"
 #include "runtime/cgroup_limits.h"
+#include "runtime/id_maps.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/path_in_root.h"
 #include "runtime/spec/json.h"
@@ -82,17 +84,20 @@ class ContainerCreation {
     if (const Status undone = RemoveContainerObject(&node_, id_); !undone.ok())
       status = Annotate(status, absl::StrCat("(and ", undone.message(), ")"));
     if (node_.containers.Find(id_) == nullptr) node_.names.Release("container/" + name, id_);
-    return Annotate(status, absl::StrCat("create container \"", name, "\""));
+    return WithReasonFirst(Annotate(status, absl::StrCat("create container \"", name, "\"")));
   }
 
  private:
   Status Stages() {
     RETURN_IF_ERROR(FindImage());
+    RETURN_IF_ERROR(FindImageVolumes(*node_.images, config(), &record_));
     RETURN_IF_ERROR(RecordIntent());
+    RETURN_IF_ERROR(FindIdMap());
     RETURN_IF_ERROR(MakeRootfs());
     RETURN_IF_ERROR(FindUser());
     RETURN_IF_ERROR(MakeVolumes());
     RETURN_IF_ERROR(BuildSpec());
+    RETURN_IF_ERROR(MountVolumes());
     RETURN_IF_ERROR(MakeCgroup());
     RETURN_IF_ERROR(CloneInit());
     RETURN_IF_ERROR(Continue());
@@ -134,13 +139,7 @@ class ContainerCreation {
     v1::ContainerResources resources;
     *resources.mutable_linux() = config().linux().resources();
     record_.set_resources(resources.SerializeAsString());
-    node_.images->HoldLayers(id_, image_->layers);
-    // Removed between being found and being held? What is still listed now stays.
-    ASSIGN_OR_RETURN(const auto still_here, node_.images->Find(image_->id));
-    if (still_here == nullptr) {
-      node_.images->ReleaseLayers(id_);
-      return absl::NotFoundError(absl::StrCat("image \"", image_->id, "\" has been removed"));
-    }
+    RETURN_IF_ERROR(HoldImages());
     Container container;
     container.record = record_;
     container.config = std::make_shared<const v1::ContainerConfig>(config());
@@ -151,6 +150,29 @@ class ContainerCreation {
     return node_.store->Put(record_);
   }
 
+  // Removed between being found and being held? What is still listed now stays.
+  Status HoldImages() {
+    node_.images->HoldLayers(id_, HeldLayers(record_));
+    std::vector<std::string> ids = {image_->id};
+    for (const auto& volume : record_.image_volumes()) ids.push_back(volume.image_id());
+    for (const std::string& id : ids) {
+      ASSIGN_OR_RETURN(const auto still_here, node_.images->Find(id));
+      if (still_here != nullptr) continue;
+      node_.images->ReleaseLayers(id_);
+      return absl::NotFoundError(absl::StrCat("image \"", id, "\" has been removed"));
+    }
+    return absl::OkStatus();
+  }
+
+  // A user namespace like the pod's, for the mounts to be mapped by: the pod's own is the shim's.
+  Status FindIdMap() {
+    const runtime::IdMaps maps = IdMapsOf(NamespacesOf(*sandbox_->config));
+    if (maps.empty()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(user_namespace_, runtime::MakeUserNamespace(maps));
+    ASSIGN_OR_RETURN(root_, runtime::HostRoot(maps));
+    return absl::OkStatus();
+  }
+
   std::string CgroupPath() const {
     const std::string& parent = sandbox_->record.cgroup_parent();
     return absl::StrCat(parent.empty() ? absl::StrCat("/gantry/", sandbox_->id()) : parent,
@@ -158,8 +180,10 @@ class ContainerCreation {
   }
 
   Status MakeRootfs() {
-    ASSIGN_OR_RETURN_CONTEXT(rootfs_, node_.snapshots->Create(id_, image_->layers),
-                             "root file system");
+    ASSIGN_OR_RETURN_CONTEXT(
+        rootfs_,
+        node_.snapshots->Create(id_, image_->layers, {user_namespace_.get(), root_.uid, root_.gid}),
+        "root file system");
     return absl::OkStatus();
   }
 
@@ -185,10 +209,16 @@ class ContainerCreation {
   }
 
   Status MakeVolumes() {
-    ASSIGN_OR_RETURN_CONTEXT(
-        volumes_,
-        MakeImageVolumes(image_->config.volumes, rootfs_.get(), node_.ContainerDirectory(id_)),
-        "image volumes");
+    ASSIGN_OR_RETURN_CONTEXT(volumes_,
+                             MakeImageVolumes(image_->config.volumes, rootfs_.get(),
+                                              node_.ContainerDirectory(id_), root_),
+                             "volumes of the image");
+    return absl::OkStatus();
+  }
+
+  Status MountVolumes() {
+    ASSIGN_OR_RETURN(mounts_, MountImageVolumes(node_.snapshots.get(), config(), record_,
+                                                user_namespace_.get()));
     return absl::OkStatus();
   }
 
@@ -202,7 +232,9 @@ class ContainerCreation {
     input.pod_directory = node_.PodDirectory(sandbox_->id());
     input.cgroup_path = CgroupPath();
     input.volumes = volumes_;
-    input.held_capabilities = node_.features.capabilities;
+    // In a user namespace of its own, what the daemon lacks is not missed.
+    input.held_capabilities =
+        user_namespace_.valid() ? node_.features.kernel_capabilities : node_.features.capabilities;
     if (!node_.features.may_lower_oom_score_adj)
       input.lowest_oom_score_adj = node_.features.oom_score_adj;
     ASSIGN_OR_RETURN(input.apparmor_profile, node_.apparmor.ProfileFor(security()));
@@ -238,9 +270,14 @@ class ContainerCreation {
     create->set_stdin(config().stdin());
     create->set_stdin_once(config().stdin_once());
     create->set_rootfs_mount_point(node_.RootfsMountPoint());
-    const int fds[] = {rootfs_.get()};
+    std::vector<int> fds = {rootfs_.get()};
+    for (const auto& [destination, mount] : mounts_) {
+      create->add_mounts(destination);
+      fds.push_back(mount.get());
+    }
     ASSIGN_OR_RETURN(const auto reply, sandbox_->shim->client->Call(request, fds, kShimAnswer));
-    rootfs_.Reset();  // the child has it; ours would keep the mount alive
+    rootfs_.Reset();  // the child has them; ours would keep the mounts alive
+    mounts_.clear();
     record_.set_pid(reply.reply.create_container().pid());
     record_.set_pid_start_time(reply.reply.create_container().pid_start_time());
     return absl::OkStatus();
@@ -268,7 +305,10 @@ class ContainerCreation {
   store::ContainerRecord record_;
   std::shared_ptr<const images::Image> image_;
   CgroupPaths cgroup_;
+  UniqueFd user_namespace_;  // with the pod's mapping; invalid: the pod has none of its own
+  runtime::HostOwner root_;  // the container's root on the host
   UniqueFd rootfs_;
+  std::map<std::string, UniqueFd> mounts_;  // volumes made of images
   ResolvedUser user_;
   std::vector<VolumeMount> volumes_;
   spec::Spec spec_;

@@ -103,7 +103,8 @@ Status FillVolume(int rootfs, const std::string& path, int to) {
 }  // namespace
 
 StatusOr<std::vector<VolumeMount>> MakeImageVolumes(const std::vector<std::string>& paths,
-                                                    int rootfs, const std::string& directory) {
+                                                    int rootfs, const std::string& directory,
+                                                    const runtime::HostOwner& root) {
   std::vector<VolumeMount> volumes;
   for (const std::string& path : paths) {
     if (path.empty() || path == "/")
@@ -111,6 +112,7 @@ StatusOr<std::vector<VolumeMount>> MakeImageVolumes(const std::vector<std::strin
     const std::string folder = absl::StrCat(directory, "/volumes/", volumes.size());
     RETURN_IF_ERROR(MakeDirectories(AT_FDCWD, folder, 0755).status());
     ASSIGN_OR_RETURN(const UniqueFd to, OpenAt(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY));
+    if (fchown(to.get(), root.uid, root.gid) != 0) return SyscallError("fchown", folder);
     RETURN_IF_ERROR_CONTEXT(FillVolume(rootfs, path, to.get()), absl::StrCat("VOLUME ", path));
     volumes.push_back({path[0] == '/' ? path : "/" + path, folder});
   }

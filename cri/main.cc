@@ -14,6 +14,7 @@
 
 #include "cri/node.h"
 #include "cri/node_features.h"
+#include "cri/pod_user_namespace.h"
 #include "cri/restore.h"
 #include "cri/server.h"
 #include "cri/store/directory_lock.h"
@@ -96,6 +97,7 @@ Status OpenParts(Node* node) {
   ASSIGN_OR_RETURN_CONTEXT(node->snapshots,
                            images::Snapshots::Open(node->images.get(), config.root + "/snapshots"),
                            "open the snapshots");
+  ProbeUserNamespaces(node);
   images::PullerOptions puller;
   puller.puller_binary = binaries + "/gantry-puller";
   puller.unpacker_binary = binaries + "/gantry-unpacker";

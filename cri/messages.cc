@@ -5,6 +5,7 @@
 #include "absl/time/clock.h"
 
 #include "cri/container.h"
+#include "cri/image_volumes.h"
 #include "cri/sandbox.h"
 
 namespace gantry::cri {
@@ -84,6 +85,7 @@ v1::ContainerStatus ContainerStatusMessage(const Container& container) {
   *message.mutable_labels() = container.config->labels();
   *message.mutable_annotations() = container.config->annotations();
   *message.mutable_mounts() = container.config->mounts();
+  AddImageRefs(record, &message);
   message.set_log_path(record.log_path());
   message.mutable_resources()->ParseFromString(record.resources());
   message.mutable_user()->ParseFromString(record.user());

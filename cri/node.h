@@ -35,10 +35,13 @@ namespace gantry::cri {
 struct NodeFeatures {
   std::string boot_id;
   CgroupHost cgroups;
-  std::set<std::string> capabilities;  // what the daemon holds: containers get no more
-  int oom_score_adj = 0;               // of the daemon: lower needs CAP_SYS_RESOURCE
+  std::set<std::string> capabilities;         // what the daemon holds: containers get no more
+  std::set<std::string> kernel_capabilities;  // all there are: those of a user namespace's root
+  int oom_score_adj = 0;                      // of the daemon: lower needs CAP_SYS_RESOURCE
   bool may_lower_oom_score_adj = false;
   bool recursive_read_only_mounts = false;  // mount_setattr(2), Linux 5.12
+  bool user_namespaces = false;             // pod_user_namespace.h
+  std::string no_user_namespaces_because;
 };
 
 struct Node {

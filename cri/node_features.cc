@@ -32,6 +32,15 @@ std::set<std::string> HeldCapabilities() {
   return held;
 }
 
+std::set<std::string> KernelCapabilities() {
+  std::set<std::string> all;
+  for (cap_value_t value = 0; value < cap_max_bits(); ++value) {
+    const std::unique_ptr<char, int (*)(void*)> name(cap_to_name(value), cap_free);
+    if (name != nullptr) all.insert(absl::AsciiStrToUpper(name.get()));
+  }
+  return all;
+}
+
 // The kernel checks the attributes before the descriptor: EBADF means that it knows the call.
 bool HasMountSetattr() {
   mount_attr attributes = {};
@@ -49,6 +58,7 @@ StatusOr<NodeFeatures> DetectFeatures() {
   features.boot_id = std::string(absl::StripAsciiWhitespace(boot_id));
   ASSIGN_OR_RETURN(features.cgroups, DetectCgroupHost());
   features.capabilities = HeldCapabilities();
+  features.kernel_capabilities = KernelCapabilities();
   features.may_lower_oom_score_adj = features.capabilities.count("CAP_SYS_RESOURCE") > 0;
   ASSIGN_OR_RETURN(const std::string oom, ReadFileAt(AT_FDCWD, "/proc/self/oom_score_adj"));
   if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(oom), &features.oom_score_adj))

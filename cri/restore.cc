@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "cri/image_volumes.h"
 #include "cri/persist.h"
 #include "cri/shim_events.h"
 #include "runtime/linux/pidfd.h"
@@ -48,7 +49,7 @@ void LoadContainers(Node* node, const std::vector<store::ContainerRecord>& recor
     }
     (void)node->names.Reserve(
         "container/" + ContainerName(config->metadata(), sandbox->config->metadata()), record.id());
-    node->images->HoldLayers(record.id(), {record.layers().begin(), record.layers().end()});
+    node->images->HoldLayers(record.id(), HeldLayers(record));
     Container container;
     container.record = record;
     container.config = std::move(config);

@@ -32,9 +32,10 @@ void AddHandlers(const Node& node, v1::StatusResponse* response) {
     handler->set_name(name);
     handler->mutable_features()->set_recursive_read_only_mounts(
         node.features.recursive_read_only_mounts);
-    handler->mutable_features()->set_user_namespaces(false);
+    handler->mutable_features()->set_user_namespaces(node.features.user_namespaces);
   }
   response->mutable_features()->set_supplemental_groups_policy(true);
+  response->mutable_features()->set_user_namespaces_host_network(node.features.user_namespaces);
 }
 
 // The keys are containerd's where it has one: node tools and conformance tests read them.

@@ -21,6 +21,7 @@
 #include "cri/object_id.h"
 #include "cri/persist.h"
 #include "cri/pod_files.h"
+#include "cri/pod_user_namespace.h"
 #include "cri/rpc.h"
 #include "cri/sandbox_teardown.h"
 #include "cri/service.h"
@@ -46,9 +47,7 @@ Status Validate(const v1::RunPodSandboxRequest& request) {
     return absl::InvalidArgumentError(
         absl::StrCat("runtime_handler \"", handler, "\" is not configured; known: \"\", gantry"));
   const v1::NamespaceOption& options = NamespacesOf(config);
-  if (options.has_userns_options() && options.userns_options().mode() != v1::NODE)
-    return absl::InvalidArgumentError(
-        "userns_options: user namespaces are not supported yet by gantry (see Status)");
+  RETURN_IF_ERROR(CheckUserNamespace(options));
   if (options.network() != v1::POD && options.network() != v1::NODE)
     return absl::InvalidArgumentError("namespace_options.network: a sandbox takes POD or NODE");
   if (options.ipc() != v1::POD && options.ipc() != v1::NODE)
@@ -59,6 +58,14 @@ Status Validate(const v1::RunPodSandboxRequest& request) {
     return absl::InvalidArgumentError(
         absl::StrCat("log_directory \"", config.log_directory(), "\" is not absolute"));
   return absl::OkStatus();
+}
+
+Status CheckFeatures(const Node& node, const v1::PodSandboxConfig& config) {
+  if (!HasUserNamespace(NamespacesOf(config)) || node.features.user_namespaces)
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("userns_options: pods cannot have user namespaces on this node (see Status): ",
+                   node.features.no_user_namespaces_because));
 }
 
 class SandboxStart {
@@ -92,6 +99,7 @@ class SandboxStart {
     RETURN_IF_ERROR(JoinNetwork());
     RETURN_IF_ERROR(WritePodFiles(node_.PodDirectory(id_), config(), hostname_,
                                   record_.ips().empty() ? "" : record_.ips(0)));
+    RETURN_IF_ERROR(GivePodFiles(node_.PodDirectory(id_), config()));
     return BecomeReady();
   }
 
@@ -111,6 +119,7 @@ class SandboxStart {
     sandbox.config = std::make_shared<const v1::PodSandboxConfig>(config());
     sandbox.claimed = false;
     node_.sandboxes.Insert(id_, std::move(sandbox));
+    RETURN_IF_ERROR(CheckIdsAreFree(node_, id_));
     return node_.store->Put(record_);
   }
 
@@ -177,6 +186,16 @@ class SandboxStart {
     return absl::OkStatus();
   }
 
+  static void AddMappings(const std::vector<spec::IdMapping>& from,
+                          google::protobuf::RepeatedPtrField<shim::proto::IdMapping>* to) {
+    for (const spec::IdMapping& mapping : from) {
+      shim::proto::IdMapping* added = to->Add();
+      added->set_container_id(mapping.container_id);
+      added->set_host_id(mapping.host_id);
+      added->set_size(mapping.size);
+    }
+  }
+
   Status MakeNamespaces() {
     hostname_ = config().hostname();
     const bool own_network = NamespacesOf(config()).network() != v1::NODE;
@@ -188,6 +207,9 @@ class SandboxStart {
     auto* create = request.mutable_create_pod();
     for (const std::string& type : SandboxNamespaces(config())) create->add_new_namespaces(type);
     create->set_hostname(hostname_);
+    const runtime::IdMaps maps = IdMapsOf(NamespacesOf(config()));
+    AddMappings(maps.uids, create->mutable_uid_mappings());
+    AddMappings(maps.gids, create->mutable_gid_mappings());
     auto& sysctls = *create->mutable_sysctls();
     sysctls.insert(config().linux().sysctls().begin(), config().linux().sysctls().end());
     if (own_network) {
@@ -256,6 +278,7 @@ grpc::Status RuntimeService::RunPodSandbox(grpc::ServerContext* context,
   const std::string name = SandboxName(request->config().metadata());
   return Serve(node_.log, context, "RunPodSandbox", name, [&](const Rpc& rpc) -> absl::Status {
     RETURN_IF_ERROR(Validate(*request));
+    RETURN_IF_ERROR(CheckFeatures(node_, request->config()));
     Node* node = &node_;
     CreateOperations::Work work;
     work.run = [node, copy = *request] { return SandboxStart(node, copy).Run(); };

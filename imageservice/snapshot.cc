@@ -39,11 +39,13 @@ Status CheckId(absl::string_view id) {
       absl::StrCat("\"", absl::CHexEscape(id.substr(0, 128)), "\" is no container ID"));
 }
 
-// The root of the container's tree is the upper directory: as the image's topmost layer has it.
-Status CopyRootMetadata(const std::string& from, const std::string& to) {
+// The root of the container's tree is the upper directory: as the image's topmost layer has it. The
+// upper directory is not mapped; what the container writes has the host's numbers on disk.
+Status CopyRootMetadata(const std::string& from, const std::string& to, const IdMap& id_map) {
   struct stat st;
   if (stat(from.c_str(), &st) != 0) return SyscallError("stat", from);
-  if (chown(to.c_str(), st.st_uid, st.st_gid) != 0) return SyscallError("chown", to);
+  if (chown(to.c_str(), id_map.root_uid + st.st_uid, id_map.root_gid + st.st_gid) != 0)
+    return SyscallError("chown", to);
   if (chmod(to.c_str(), st.st_mode & 07777) != 0) return SyscallError("chmod", to);
   const timespec times[2] = {st.st_mtim, st.st_mtim};
   if (utimensat(AT_FDCWD, to.c_str(), times, 0) != 0) return SyscallError("utimensat", to);
@@ -82,7 +84,8 @@ struct Snapshots::State {
     return std::string(absl::StripPrefix(path, absl::StrCat(store->root(), "/")));
   }
   StatusOr<std::vector<std::string>> Lower(const std::vector<std::string>& layers) const;
-  Status MakeFolders(const std::string& folder, const std::vector<std::string>& lower) const;
+  Status MakeFolders(const std::string& folder, const std::vector<std::string>& lower,
+                     const IdMap& id_map) const;
 };
 
 Snapshots::Snapshots(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -129,17 +132,20 @@ StatusOr<std::vector<std::string>> Snapshots::State::Lower(
 }
 
 Status Snapshots::State::MakeFolders(const std::string& folder,
-                                     const std::vector<std::string>& lower) const {
+                                     const std::vector<std::string>& lower,
+                                     const IdMap& id_map) const {
   const std::string upper = folder + "/upper", work = folder + "/work";
   if (mkdir(upper.c_str(), 0755) != 0) return SyscallError("mkdir", upper);
   if (mkdir(work.c_str(), 0700) != 0) return SyscallError("mkdir", work);
-  if (lower.empty())
-    return chmod(upper.c_str(), 0755) == 0 ? absl::OkStatus() : SyscallError("chmod", upper);
-  return CopyRootMetadata(lower[0], upper);
+  if (!lower.empty()) return CopyRootMetadata(lower[0], upper, id_map);
+  if (chmod(upper.c_str(), 0755) != 0) return SyscallError("chmod", upper);
+  if (chown(upper.c_str(), id_map.root_uid, id_map.root_gid) != 0)
+    return SyscallError("chown", upper);
+  return absl::OkStatus();
 }
 
 StatusOr<UniqueFd> Snapshots::Create(const std::string& container_id,
-                                     const std::vector<std::string>& layers) {
+                                     const std::vector<std::string>& layers, const IdMap& id_map) {
   State& s = *state_;
   RETURN_IF_ERROR(CheckId(container_id));
   ASSIGN_OR_RETURN(std::vector<std::string> lower, s.Lower(layers));
@@ -150,11 +156,12 @@ StatusOr<UniqueFd> Snapshots::Create(const std::string& container_id,
         absl::StrCat("container \"", container_id, "\" has a writable layer"));
   }
   absl::Cleanup undo = [&] { (void)RemoveTree(AT_FDCWD, folder); };
-  RETURN_IF_ERROR(s.MakeFolders(folder, lower));
+  RETURN_IF_ERROR(s.MakeFolders(folder, lower, id_map));
   OverlayPlan plan;
   for (const std::string& path : lower) plan.lower.push_back(s.InWorkshop(path));
   plan.upper = s.InWorkshop(folder + "/upper");
   plan.work = s.InWorkshop(folder + "/work");
+  plan.user_namespace = id_map.user_namespace;
   ASSIGN_OR_RETURN_CONTEXT(UniqueFd mount, s.workshop->MakeOverlay(plan),
                            absl::StrCat("root file system of container \"", container_id, "\""));
   std::move(undo).Cancel();
@@ -166,6 +173,23 @@ StatusOr<UniqueFd> Snapshots::View(const std::vector<std::string>& layers) {
   OverlayPlan plan;
   for (const std::string& path : lower) plan.lower.push_back(state_->InWorkshop(path));
   return state_->workshop->MakeOverlay(plan);
+}
+
+StatusOr<UniqueFd> Snapshots::Volume(const std::vector<std::string>& layers,
+                                     const std::string& sub_path, int user_namespace) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> lower, state_->Lower(layers));
+  VolumePlan plan;
+  for (const std::string& path : lower) plan.lower.push_back(state_->InWorkshop(path));
+  plan.sub_path = sub_path;
+  plan.user_namespace = user_namespace;
+  return state_->workshop->MakeVolume(plan);
+}
+
+Status Snapshots::ProbeIdMap(int user_namespace) {
+  OverlayPlan plan;
+  plan.lower = {state_->InWorkshop(state_->directory)};
+  plan.user_namespace = user_namespace;
+  return state_->workshop->MakeOverlay(plan).status();
 }
 
 Status Snapshots::Remove(const std::string& container_id) {

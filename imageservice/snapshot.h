@@ -5,6 +5,7 @@
 // with relative paths and mount(2) inside it.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,13 @@
 #include "runtime/linux/unique_fd.h"
 
 namespace gantry::images {
+
+// Whose a container's files are, when it is in a user namespace of its own.
+struct IdMap {
+  int user_namespace = -1;  // borrowed; its mapping is the container's
+  uint32_t root_uid = 0;    // what it maps 0 to
+  uint32_t root_gid = 0;
+};
 
 class Snapshots {
  public:
@@ -29,12 +37,22 @@ class Snapshots {
   // attaches or closes. On failure nothing is left behind. kAlreadyExists when the container has
   // one; kFailedPrecondition when a layer is not here (hold the layers first); kInvalidArgument: an
   // id that cannot be a file name, or a layer that is no digest.
-  StatusOr<UniqueFd> Create(const std::string& container_id,
-                            const std::vector<std::string>& layers);
+  // With `id_map` the image's owners show mapped, and so does on disk what the container writes.
+  StatusOr<UniqueFd> Create(const std::string& container_id, const std::vector<std::string>& layers,
+                            const IdMap& id_map = {});
 
   // A read-only detached mount of the image's tree alone (to read its passwd, to copy volume
   // content).
   StatusOr<UniqueFd> View(const std::vector<std::string>& layers);
+
+  // A read-only detached mount of the image's tree, or of `sub_path` in it, for another container
+  // to have as a volume. kInvalidArgument: the sub path is missing or leads out of the tree.
+  StatusOr<UniqueFd> Volume(const std::vector<std::string>& layers, const std::string& sub_path,
+                            int user_namespace);
+
+  // Tries whether the file system of the layers, and overlayfs over it, can map owners: OK, or why
+  // not.
+  Status ProbeIdMap(int user_namespace);
 
   // Deletes the writable layer, in the background; its mount must be gone or going. OK for an
   // unknown id.

@@ -3,9 +3,12 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -16,6 +19,10 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+
+#include "runtime/linux/file.h"
+#include "runtime/linux/pidfd.h"
+#include "runtime/linux/process.h"
 
 namespace gantry::images {
 namespace {
@@ -269,6 +276,137 @@ TEST_P(SnapshotsTest, TakesMount2OnlyWhereItMust) {
     RecordProperty("mount2", (*workshop)->uses_mount2() ? "yes" : "no");
     EXPECT_TRUE((*workshop)->MakeOverlay({}).ok());
   }
+}
+
+// A user namespace that maps 0 to 100000, and nobody in it.
+UniqueFd MappedNamespace() {
+  constexpr char kMap[] = "0 100000 65536";
+  const auto child = Clone(CloneRequest{.flags = CLONE_NEWUSER});
+  EXPECT_TRUE(child.ok()) << child.status();
+  if (!child.ok()) return UniqueFd();
+  if (child->pid == 0) {
+    while (true) pause();
+  }
+  const std::string proc = absl::StrCat("/proc/", child->pid);
+  EXPECT_TRUE(WriteFileAt(AT_FDCWD, proc + "/uid_map", kMap).ok());
+  EXPECT_TRUE(WriteFileAt(AT_FDCWD, proc + "/gid_map", kMap).ok());
+  auto user_namespace = OpenAt(AT_FDCWD, proc + "/ns/user", O_RDONLY);
+  EXPECT_TRUE(SignalPidFd(child->pidfd.get(), SIGKILL).ok());
+  EXPECT_TRUE(WaitPidFd(child->pidfd.get(), /*block=*/true).ok());
+  return user_namespace.ok() ? *std::move(user_namespace) : UniqueFd();
+}
+
+uid_t OwnerAt(int dirfd, const std::string& path) {
+  struct stat info = {};
+  EXPECT_EQ(fstatat(dirfd, path.c_str(), &info, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH), 0) << path;
+  return info.st_uid;
+}
+
+TEST_P(SnapshotsTest, OwnersAreMappedForAContainerInAUserNamespace) {
+  const std::string base = Layer(1, [](const std::string& fs) {
+    Put(fs + "/root", "r");
+    Put(fs + "/app", "a");
+    EXPECT_EQ(chown((fs + "/app").c_str(), 1000, 1000), 0);
+  });
+  const std::string top = Layer(2, [](const std::string& fs) { Put(fs + "/top", "t"); });
+  const UniqueFd user_namespace = MappedNamespace();
+  ASSERT_TRUE(snapshots_->ProbeIdMap(user_namespace.get()).ok());
+  auto mount = snapshots_->Create("c1", {base, top}, {user_namespace.get(), 100000, 100000});
+  ASSERT_TRUE(mount.ok()) << mount.status();
+  EXPECT_EQ(OwnerAt(mount->get(), ""), 100000U);
+  EXPECT_EQ(OwnerAt(mount->get(), "root"), 100000U);
+  EXPECT_EQ(OwnerAt(mount->get(), "app"), 101000U);
+  EXPECT_EQ(OwnerAt(mount->get(), "top"), 100000U);
+  // What it writes has these owners on disk, and the layers keep theirs.
+  EXPECT_TRUE(WriteAt(mount->get(), "app", "changed"));
+  EXPECT_EQ(OwnerAt(AT_FDCWD, snapshots_->UpperDirectory("c1") + "/app"), 101000U);
+  EXPECT_EQ(OwnerAt(AT_FDCWD, store_->LayerPath(base) + "/app"), 1000U);
+  // Another container of the same layers is not touched by it.
+  auto plain = snapshots_->Create("c2", {base, top});
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_EQ(OwnerAt(plain->get(), "app"), 1000U);
+}
+
+TEST_P(SnapshotsTest, NothingOfTheMappingStaysInTheStore) {
+  const std::string base = Layer(1, [](const std::string& fs) { Put(fs + "/root", "r"); });
+  std::vector<std::string> before;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(root_ + "/workshop"))
+    before.push_back(entry.path());
+  const UniqueFd user_namespace = MappedNamespace();
+  ASSERT_TRUE(snapshots_->Create("c1", {base}, {user_namespace.get(), 100000, 100000}).ok());
+  ASSERT_TRUE(snapshots_->Volume({base}, "root", -1).ok());
+  std::vector<std::string> after;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(root_ + "/workshop"))
+    after.push_back(entry.path());
+  EXPECT_EQ(after, before);
+  EXPECT_EQ(ReadAt(AT_FDCWD, store_->LayerPath(base) + "/root"), "r");
+}
+
+TEST_P(SnapshotsTest, AMappingThatTheFileSystemCannotIsAnError) {
+  const std::string base = Layer(1, [](const std::string& fs) { Put(fs + "/root", "r"); });
+  const UniqueFd no_namespace(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  EXPECT_FALSE(snapshots_->ProbeIdMap(no_namespace.get()).ok());
+  EXPECT_FALSE(snapshots_->Create("c1", {base}, {no_namespace.get(), 1, 1}).ok());
+  EXPECT_THAT(snapshots_->List(), ElementsAre());
+}
+
+TEST_P(SnapshotsTest, Row77AVolumeIsReadOnlyAndItsProgramsCanBeRun) {
+  const std::string base = Layer(1, [](const std::string& fs) {
+    Put(fs + "/d/old", "old");
+    Put(fs + "/d/gone", "x");
+  });
+  const std::string top = Layer(2, [](const std::string& fs) {
+    Put(fs + "/d/new", "new");
+    mknod((fs + "/d/gone").c_str(), S_IFCHR, makedev(0, 0));
+  });
+  for (const auto& layers : {std::vector{base}, std::vector{base, top}}) {
+    auto mount = snapshots_->Volume(layers, "", -1);
+    ASSERT_TRUE(mount.ok()) << mount.status();
+    EXPECT_EQ(ReadAt(mount->get(), "d/old"), "old");
+    EXPECT_FALSE(WriteAt(mount->get(), "d/old", "changed"));
+    EXPECT_EQ(errno, EROFS);
+    struct statvfs info = {};
+    ASSERT_EQ(fstatvfs(mount->get(), &info), 0);
+    EXPECT_EQ(info.f_flag & (ST_RDONLY | ST_NOEXEC | ST_NOSUID | ST_NODEV),
+              static_cast<unsigned long>(ST_RDONLY | ST_NOSUID | ST_NODEV));
+  }
+  auto merged = snapshots_->Volume({base, top}, "", -1);
+  ASSERT_TRUE(merged.ok()) << merged.status();
+  EXPECT_EQ(ReadAt(merged->get(), "d/gone"), "<No such file or directory>");
+  EXPECT_EQ(ReadAt(merged->get(), "d/new"), "new");
+}
+
+TEST_P(SnapshotsTest, Row77APartOfAVolumeIsInsideOfIt) {
+  const std::string layer = Layer(1, [](const std::string& fs) {
+    Put(fs + "/d/e/file", "inside");
+    std::filesystem::create_symlink("e", fs + "/d/link");
+    std::filesystem::create_symlink("/etc", fs + "/d/absolute");
+    std::filesystem::create_symlink("../../..", fs + "/d/out");
+  });
+  for (const char* path : {"d/e", "d/link", "d/e/../e"}) {
+    auto part = snapshots_->Volume({layer}, path, -1);
+    ASSERT_TRUE(part.ok()) << part.status();
+    EXPECT_EQ(ReadAt(part->get(), "file"), "inside") << path;
+    EXPECT_FALSE(WriteAt(part->get(), "file", "changed")) << path;
+  }
+  for (const char* path : {"d/absolute", "d/out", "..", "/d/e", "d/out/etc"}) {
+    const Status status = snapshots_->Volume({layer}, path, -1).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << path;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("leads out of the image")) << path;
+  }
+  for (const char* path : {"nothing", "d/e/file/more"}) {
+    EXPECT_THAT(std::string(snapshots_->Volume({layer}, path, -1).status().message()),
+                HasSubstr("is not in the image"))
+        << path;
+  }
+}
+
+TEST_P(SnapshotsTest, Row77AVolumeIsMappedToo) {
+  const std::string layer = Layer(1, [](const std::string& fs) { Put(fs + "/d/file", "f"); });
+  const UniqueFd user_namespace = MappedNamespace();
+  auto volume = snapshots_->Volume({layer}, "d", user_namespace.get());
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  EXPECT_EQ(OwnerAt(volume->get(), "file"), 100000U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, SnapshotsTest, ::testing::Values(false, true), [](const auto& way) {

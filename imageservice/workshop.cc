@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <deque>
 #include <functional>
 #include <future>
@@ -22,6 +23,7 @@
 #include "runtime/linux/file.h"
 #include "runtime/linux/mount.h"
 #include "runtime/linux/namespace.h"
+#include "runtime/linux/path_in_root.h"
 
 namespace gantry::images {
 namespace {
@@ -30,11 +32,20 @@ namespace {
 // folder per thread.
 constexpr char kFolder[] = "workshop", kEmpty[] = "workshop/empty", kEmptier[] = "workshop/emptier";
 
-constexpr unsigned kViewAttributes =
-    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-constexpr unsigned long kViewFlags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+constexpr unsigned kVolumeAttributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+constexpr unsigned long kVolumeFlags = MS_RDONLY | MS_NOSUID | MS_NODEV;
 
 bool IsView(const OverlayPlan& plan) { return plan.upper.empty(); }
+
+unsigned AttributesOf(const OverlayPlan& plan) {
+  if (!IsView(plan)) return 0;
+  return kVolumeAttributes | (plan.may_execute ? 0 : MOUNT_ATTR_NOEXEC);
+}
+
+unsigned long FlagsOf(const OverlayPlan& plan) {
+  if (!IsView(plan)) return 0;
+  return kVolumeFlags | (plan.may_execute ? 0 : MS_NOEXEC);
+}
 
 // overlayfs wants one layer below an upper one, and two without.
 std::vector<std::string> Lower(const OverlayPlan& plan) {
@@ -57,7 +68,7 @@ StatusOr<UniqueFd> MakeByLayer(const OverlayPlan& plan) {
     options.emplace_back("volatile", "");
   }
   for (MountOption& option : FixedOptions()) options.push_back(std::move(option));
-  return NewMount("overlay", "overlay", options, IsView(plan) ? kViewAttributes : 0);
+  return NewMount("overlay", "overlay", options, AttributesOf(plan));
 }
 
 }  // namespace
@@ -82,6 +93,47 @@ struct Workshop::State {
 };
 
 namespace {
+
+// A directory of the workshop as a detached mount of its own, owners mapped.
+StatusOr<UniqueFd> CloneMapped(const std::string& path, int user_namespace) {
+  ASSIGN_OR_RETURN(UniqueFd tree, CloneTree(AT_FDCWD, path, /*recursive=*/false));
+  if (user_namespace < 0) return tree;
+  struct mount_attr mapped = {};
+  mapped.attr_set = MOUNT_ATTR_IDMAP;
+  mapped.userns_fd = static_cast<uint64_t>(user_namespace);
+  RETURN_IF_ERROR_CONTEXT(SetMountAttributes(tree.get(), mapped, /*recursive=*/false, path),
+                          "map the owners of a layer");
+  return tree;
+}
+
+// Attaches mounts in the workshop for as long as it lives: overlayfs takes lower directories that
+// are attached, and keeps copies of its own; before Linux 6.15 nothing below a detached mount can
+// be cloned. Never deleted but by rmdir(2): what still lay there would be a layer.
+class Places {
+ public:
+  explicit Places(std::string prefix) : prefix_(std::move(prefix)) {}
+  Places(const Places&) = delete;
+  Places& operator=(const Places&) = delete;
+  ~Places() {
+    for (const std::string& place : used_) {
+      (void)Unmount(place, MNT_DETACH | UMOUNT_NOFOLLOW);
+      rmdir(place.c_str());
+    }
+  }
+
+  StatusOr<std::string> Attach(int tree) {
+    std::string place = absl::StrCat(prefix_, used_.size());
+    if (mkdir(place.c_str(), 0700) != 0 && errno != EEXIST) return SyscallError("mkdir", place);
+    ASSIGN_OR_RETURN(const UniqueFd target, OpenAt(AT_FDCWD, place, O_PATH | O_DIRECTORY));
+    RETURN_IF_ERROR(MoveMount(tree, target.get(), place));
+    used_.push_back(place);
+    return place;
+  }
+
+ private:
+  const std::string prefix_;
+  std::vector<std::string> used_;
+};
 
 // With mount(2): the options must fit a page, however many layers there are. So each directory gets
 // a short name, a link in the thread's scratch folder, and the mount is made there, copied detached
@@ -114,10 +166,55 @@ StatusOr<UniqueFd> MakeByMount2(const OverlayPlan& plan, const std::string& scra
     absl::StrAppend(&data, ",upperdir=u,workdir=w,volatile");
   }
   if (mkdir("m", 0700) != 0) return SyscallError("mkdir", "m");
-  RETURN_IF_ERROR(Mount("overlay", "m", "overlay", IsView(plan) ? kViewFlags : 0, data));
+  RETURN_IF_ERROR(Mount("overlay", "m", "overlay", FlagsOf(plan), data));
   StatusOr<UniqueFd> mount = CloneTree(AT_FDCWD, "m", /*recursive=*/false);
   RETURN_IF_ERROR(Unmount("m", MNT_DETACH));
   return mount;
+}
+
+StatusOr<UniqueFd> MakePlain(const OverlayPlan& plan, bool mount2, const std::string& scratch) {
+  return mount2 ? MakeByMount2(plan, scratch) : MakeByLayer(plan);
+}
+
+StatusOr<UniqueFd> MakeMapped(OverlayPlan plan, bool mount2, const std::string& scratch) {
+  if (plan.user_namespace < 0) return MakePlain(plan, mount2, scratch);
+  Places places(scratch + "-mapped-");
+  for (std::string& path : plan.lower) {
+    ASSIGN_OR_RETURN(const UniqueFd tree, CloneMapped(path, plan.user_namespace));
+    ASSIGN_OR_RETURN(path, places.Attach(tree.get()));
+  }
+  return MakePlain(plan, mount2, scratch);
+}
+
+StatusOr<UniqueFd> MakeWholeVolume(const VolumePlan& plan, bool mount2,
+                                   const std::string& scratch) {
+  if (plan.lower.size() == 1) {
+    ASSIGN_OR_RETURN(UniqueFd tree, CloneMapped(plan.lower.front(), plan.user_namespace));
+    struct mount_attr attributes = {};
+    attributes.attr_set = kVolumeAttributes;
+    RETURN_IF_ERROR(SetMountAttributes(tree.get(), attributes, /*recursive=*/false, "layer"));
+    return tree;
+  }
+  OverlayPlan overlay;
+  overlay.lower = plan.lower;
+  overlay.may_execute = true;
+  overlay.user_namespace = plan.user_namespace;
+  return MakeMapped(std::move(overlay), mount2, scratch);
+}
+
+StatusOr<UniqueFd> MakePartOfVolume(int whole, const std::string& sub_path,
+                                    const std::string& scratch) {
+  Places places(scratch + "-volume-");
+  ASSIGN_OR_RETURN(const std::string place, places.Attach(whole));
+  ASSIGN_OR_RETURN(const UniqueFd root, OpenAt(AT_FDCWD, place, O_PATH | O_DIRECTORY));
+  const StatusOr<UniqueFd> part = OpenBeneath(root.get(), sub_path, O_PATH);
+  const int error = ErrnoOf(part.status());
+  if (error == ENOENT || error == ENOTDIR)
+    return absl::InvalidArgumentError(absl::StrCat("\"", sub_path, "\" is not in the image"));
+  if (error == EXDEV || error == ELOOP)
+    return absl::InvalidArgumentError(absl::StrCat("\"", sub_path, "\" leads out of the image"));
+  RETURN_IF_ERROR(part.status());
+  return CloneTree(part->get(), "", /*recursive=*/false);
 }
 
 }  // namespace
@@ -218,8 +315,15 @@ StatusOr<std::unique_ptr<Workshop>> Workshop::Open(const std::string& root,
 }
 
 StatusOr<UniqueFd> Workshop::MakeOverlay(const OverlayPlan& plan) {
-  return state_->Do([&](const std::string& scratch) {
-    return state_->mount2 ? MakeByMount2(plan, scratch) : MakeByLayer(plan);
+  return state_->Do(
+      [&](const std::string& scratch) { return MakeMapped(plan, state_->mount2, scratch); });
+}
+
+StatusOr<UniqueFd> Workshop::MakeVolume(const VolumePlan& plan) {
+  return state_->Do([&](const std::string& scratch) -> StatusOr<UniqueFd> {
+    ASSIGN_OR_RETURN(UniqueFd whole, MakeWholeVolume(plan, state_->mount2, scratch));
+    if (plan.sub_path.empty()) return whole;
+    return MakePartOfVolume(whole.get(), plan.sub_path, scratch);
   });
 }
 

@@ -16,6 +16,17 @@ namespace gantry::images {
 struct OverlayPlan {
   std::vector<std::string> lower;  // top first; may be empty; no path twice
   std::string upper, work;         // both empty: a read-only view
+  bool may_execute = false;        // of a view: programs in it may be run
+  // Owners in the lower directories go through this user namespace's mapping (idmapped mounts of
+  // them, Linux 5.19); -1: as they are.
+  int user_namespace = -1;
+};
+
+// A read-only mount of something inside of layers.
+struct VolumePlan {
+  std::vector<std::string> lower;  // as in OverlayPlan; programs in it may be run
+  std::string sub_path;            // of a directory or file in it; empty: all of it
+  int user_namespace = -1;
 };
 
 struct WorkshopOptions {
@@ -35,6 +46,9 @@ class Workshop {
   // A detached mount of the overlay. Containers' overlays are `volatile` (never synced, never
   // mounted again).
   StatusOr<UniqueFd> MakeOverlay(const OverlayPlan& plan);
+  // A detached mount. One layer is bound as it is, several become an overlay. kInvalidArgument:
+  // the sub path is missing, or leads out of the layers.
+  StatusOr<UniqueFd> MakeVolume(const VolumePlan& plan);
 
   bool uses_mount2() const;
 

@@ -24,9 +24,11 @@
 
 namespace gantry::runtime {
 
-ContainerInit::ContainerInit(const CreateRequest& request, UniqueFd handshake)
+ContainerInit::ContainerInit(const CreateRequest& request, const IdMapNamespaces& id_maps,
+                             UniqueFd handshake)
     : request_(request),
       spec_(*request.spec),
+      id_map_namespaces_(id_maps),
       handshake_(std::move(handshake)),
       launch_(LaunchRequest{.process = *spec_.process,
                             .seccomp_bpf = request.seccomp_bpf,
@@ -57,6 +59,7 @@ Status ContainerInit::SetUp() {
       {"", &ContainerInit::EnterV1Cgroups},
       {"protect init", &ContainerInit::Protect},
       {"join namespaces", &ContainerInit::JoinNamespaces},
+      {"user namespace", &ContainerInit::OwnWhatIsMade},
       {"set hostname", &ContainerInit::NameHost},
       {"set up network namespace", &ContainerInit::SetUpNetwork},
       {"", &ContainerInit::ApplySysctls},
@@ -87,6 +90,8 @@ Status ContainerInit::DropInheritedFds() {
   std::vector<int> keep = {handshake_.get(), request_.rootfs_fd};
   for (const int fd : request_.stdio) keep.push_back(fd);
   for (const auto& [type, fd] : request_.join_namespaces) keep.push_back(fd);
+  for (const auto& [destination, fd] : request_.mounts) keep.push_back(fd);
+  for (const auto& [key, fd] : id_map_namespaces_) keep.push_back(fd.get());
   return CloseFdsExcept(std::move(keep));
 }
 
@@ -105,7 +110,7 @@ bool ContainerInit::IsNew(const std::string& type) const {
 }
 
 Status ContainerInit::JoinNamespaces() {
-  // The PID namespace is joined from birth. The user namespace goes first: it owns the others.
+  // The PID namespace is joined from birth, the user namespace last of all, by EnterIdentity.
   std::vector<std::pair<std::string, UniqueFd>> by_path;
   for (const spec::Namespace& ns : spec_.linux_.namespaces) {
     const bool by_fd = request_.join_namespaces.contains(ns.type);
@@ -116,13 +121,23 @@ Status ContainerInit::JoinNamespaces() {
   std::vector<std::pair<std::string, int>> all;
   for (const auto& [type, fd] : request_.join_namespaces) all.emplace_back(type, fd);
   for (const auto& [type, fd] : by_path) all.emplace_back(type, fd.get());
-  for (const bool user : {true, false}) {
-    for (const auto& [type, fd] : all) {
-      if (type == "pid" || (type == "user") != user) continue;
-      RETURN_IF_ERROR(JoinNamespace(fd, NamespaceFlag(type).value_or(0), type));
+  for (const auto& [type, fd] : all) {
+    if (type == "pid") continue;
+    if (type == "user") {
+      user_namespace_.Reset(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+      if (!user_namespace_.valid()) return SyscallError("dup", "user namespace");
+      continue;
     }
+    RETURN_IF_ERROR(JoinNamespace(fd, NamespaceFlag(type).value_or(0), type));
   }
   return absl::OkStatus();
+}
+
+Status ContainerInit::OwnWhatIsMade() {
+  if (!user_namespace_.valid()) return absl::OkStatus();
+  id_maps_ = {spec_.linux_.uid_mappings, spec_.linux_.gid_mappings};
+  ASSIGN_OR_RETURN(const HostOwner root, HostRoot(id_maps_));
+  return MakeFilesAs(root);
 }
 
 Status ContainerInit::NameHost() {
@@ -161,13 +176,18 @@ Status ContainerInit::AttachRoot() {
 }
 
 Status ContainerInit::MakeMounts() {
-  const MountContext context{.root = root_, .cgroup_namespace = IsNew("cgroup"), .bin = bin_};
+  const MountContext context{.root = root_,
+                             .cgroup_namespace = IsNew("cgroup"),
+                             .bin = bin_,
+                             .id_maps = id_maps_,
+                             .id_map_namespaces = id_map_namespaces_,
+                             .ready_mounts = request_.mounts};
   for (const spec::Mount& mount : spec_.mounts) RETURN_IF_ERROR(MakeMount(context, mount));
   return absl::OkStatus();
 }
 
 Status ContainerInit::MakeDevices() {
-  if (!HasForeignDev(spec_)) RETURN_IF_ERROR(SetUpDevices(spec_, root_.fd.get()));
+  if (!HasForeignDev(spec_)) RETURN_IF_ERROR(SetUpDevices(spec_, id_maps_, root_.fd.get()));
   return launch_.SetUpTerminal(root_.fd.get(), /*console=*/true);
 }
 
@@ -186,6 +206,12 @@ Status ContainerInit::Isolate() {
 Status ContainerInit::EnterRoot() {
   RETURN_IF_ERROR(PivotInto(root_.fd.get(), root_.shared));
   return SealRoot(spec_, root_.fd.get());
+}
+
+Status ContainerInit::EnterIdentity() {
+  return launch_.EnterIdentity(
+      root_.fd.get(),
+      {.fd = user_namespace_.get(), .maps = id_maps_, .new_cgroup_namespace = IsNew("cgroup")});
 }
 
 }  // namespace gantry::runtime

@@ -17,7 +17,7 @@ namespace gantry::runtime {
 // parent as it is; the child then exits with 1. `request` is the parent's, copied with its memory.
 class ContainerInit {
  public:
-  ContainerInit(const CreateRequest& request, UniqueFd handshake);
+  ContainerInit(const CreateRequest& request, const IdMapNamespaces& id_maps, UniqueFd handshake);
   [[noreturn]] void Run();
 
  private:
@@ -30,6 +30,7 @@ class ContainerInit {
   Status EnterV1Cgroups();
   Status Protect() { return launch_.Protect(); }
   Status JoinNamespaces();
+  Status OwnWhatIsMade();
   Status NameHost();
   Status SetUpNetwork();
   Status ApplySysctls();
@@ -40,15 +41,18 @@ class ContainerInit {
   Status MakeWorkingDirectory();
   Status Isolate();
   Status EnterRoot();
-  Status EnterIdentity() { return launch_.EnterIdentity(root_.fd.get()); }
+  Status EnterIdentity();
 
   // The namespace is made for this container: neither the host's nor joined.
   [[nodiscard]] bool IsNew(const std::string& type) const;
 
   const CreateRequest& request_;
   const spec::Spec& spec_;
+  const IdMapNamespaces& id_map_namespaces_;
   UniqueFd handshake_;
   ProcessLaunch launch_;
+  UniqueFd user_namespace_;  // to be joined; invalid: none
+  IdMaps id_maps_;           // its mappings
   AttachedRoot root_;
   DescriptorBin bin_;
 };

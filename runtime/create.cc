@@ -13,6 +13,7 @@
 
 #include "runtime/container_init.h"
 #include "runtime/handshake.h"
+#include "runtime/id_maps.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/namespace.h"
 #include "runtime/linux/pidfd.h"
@@ -102,11 +103,13 @@ StatusOr<ClonedProcess> CloneInit(const CreateRequest& request) {
 
 StatusOr<Creation> Creation::Begin(const CreateRequest& request) {
   RETURN_IF_ERROR(CheckRequest(request));
+  // Here, not in the child: in its PID namespace it could not tell its own child's number.
+  ASSIGN_OR_RETURN(const IdMapNamespaces id_maps, MakeIdMapNamespaces(request.spec->mounts));
   ASSIGN_OR_RETURN(auto ends, SocketPair(SOCK_SEQPACKET));
   ASSIGN_OR_RETURN(ClonedProcess child, CloneInit(request));
   if (child.pid == 0) {
     ends.first.Reset();
-    ContainerInit(request, std::move(ends.second)).Run();
+    ContainerInit(request, id_maps, std::move(ends.second)).Run();
   }
   Creation creation;
   creation.pid_ = child.pid;

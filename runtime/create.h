@@ -37,6 +37,8 @@ struct CreateRequest {
   // Namespaces to join, by spec type ("network", "ipc", "uts", "pid", "user"), whatever path the
   // spec gives.
   std::map<std::string, int> join_namespaces;
+  // Bind mounts of the spec, by destination, whose sources are these detached mounts.
+  std::map<std::string, int> mounts;
   // Cgroup v2 directory to be born in (CLONE_INTO_CGROUP); -1: the caller places the child.
   int cgroup_fd = -1;
   // Cgroup v1 directories, one of each hierarchy, which the child enters first of all after

@@ -43,6 +43,15 @@ struct Place {
   const std::string& name;
 };
 
+// An id of the container's as the host's.
+StatusOr<uint32_t> OnHost(const std::vector<spec::IdMapping>& mappings, uint32_t id) {
+  if (mappings.empty()) return id;
+  const auto host = HostId(mappings, id);
+  if (host.has_value()) return *host;
+  return absl::InvalidArgumentError(
+      absl::StrCat("owner ", id, " is not mapped in the container's user namespace"));
+}
+
 StatusOr<mode_t> TypeBits(const std::string& type) {
   if (type == "c" || type == "u") return static_cast<mode_t>(S_IFCHR);
   if (type == "b") return static_cast<mode_t>(S_IFBLK);
@@ -71,7 +80,7 @@ Status CheckNode(const Place& place, const spec::Device& device, mode_t type) {
   return SyscallError("mknod", device.path, EEXIST);
 }
 
-Status MakeNode(const Place& place, const spec::Device& device) {
+Status MakeNode(const Place& place, const spec::Device& device, const IdMaps& maps) {
   ASSIGN_OR_RETURN(const mode_t type, TypeBits(device.type));
   const mode_t mode = device.file_mode.value_or(kDefaultMode) & 07777;
   const dev_t number =
@@ -81,9 +90,9 @@ Status MakeNode(const Place& place, const spec::Device& device) {
     if (errno == EEXIST) return CheckNode(place, device, type);
     return SyscallError("mknod", device.path);
   }
-  const uid_t uid = device.uid.value_or(0);
-  const gid_t gid = device.gid.value_or(0);
-  if (uid == 0 && gid == 0) return absl::OkStatus();
+  if (device.uid.value_or(0) == 0 && device.gid.value_or(0) == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const uid_t uid, OnHost(maps.uids, device.uid.value_or(0)));
+  ASSIGN_OR_RETURN(const gid_t gid, OnHost(maps.gids, device.gid.value_or(0)));
   if (fchownat(place.parent, place.name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0) {
     return SyscallError("chown", device.path);
   }
@@ -101,10 +110,10 @@ std::optional<std::string> NameInDev(absl::string_view path) {
   return std::string(name);
 }
 
-Status MakeDevice(const spec::Device& device, int root_fd, int dev_fd) {
-  if (auto name = NameInDev(device.path)) return MakeNode({dev_fd, *name}, device);
+Status MakeDevice(const spec::Device& device, const IdMaps& maps, int root_fd, int dev_fd) {
+  if (auto name = NameInDev(device.path)) return MakeNode({dev_fd, *name}, device, maps);
   ASSIGN_OR_RETURN(const NodeName node, EnsureParentInRoot(root_fd, device.path));
-  return MakeNode({node.parent.get(), node.name}, device);
+  return MakeNode({node.parent.get(), node.name}, device, maps);
 }
 
 }  // namespace
@@ -136,13 +145,13 @@ bool HasForeignDev(const spec::Spec& spec) {
   return false;
 }
 
-Status SetUpDevices(const spec::Spec& spec, int root_fd) {
+Status SetUpDevices(const spec::Spec& spec, const IdMaps& maps, int root_fd) {
   // Never through a link: an image whose /dev leads elsewhere would have its files replaced there
   // (CVE-2026-47766).
   ASSIGN_OR_RETURN_CONTEXT(const UniqueFd dev,
                            OpenInRoot(root_fd, "dev", O_PATH | O_DIRECTORY | O_NOFOLLOW), "/dev");
   for (const spec::Device& device : DevicesOf(spec)) {
-    const Status made = MakeDevice(device, root_fd, dev.get());
+    const Status made = MakeDevice(device, maps, root_fd, dev.get());
     if (!made.ok()) return Annotate(made, absl::StrCat("device \"", device.path, "\""));
   }
   for (const auto& [name, target] : kLinks) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "runtime/base/status.h"
+#include "runtime/id_maps.h"
 #include "runtime/spec/spec.h"
 
 namespace gantry::runtime {
@@ -17,8 +18,9 @@ std::vector<spec::Device> DevicesOf(const spec::Spec& spec);
 bool HasForeignDev(const spec::Spec& spec);
 
 // Makes nodes and links below `root_fd` (O_PATH, the container's root, before pivot_root). Where
-// the kernel refuses mknod (EPERM in a user namespace), the host's node is bound over an empty
-// file. The caller's umask must be 0.
-Status SetUpDevices(const spec::Spec& spec, int root_fd);
+// the kernel refuses mknod (EPERM: the runtime is in a user namespace itself), the host's node is
+// bound over an empty file. `maps`: of the container's own user namespace, by which owners go;
+// empty: it has none. The caller's umask must be 0.
+Status SetUpDevices(const spec::Spec& spec, const IdMaps& maps, int root_fd);
 
 }  // namespace gantry::runtime

@@ -14,10 +14,14 @@
 #include "absl/strings/str_cat.h"
 
 #include "runtime/handshake.h"
+#include "runtime/id_maps.h"
+#include "runtime/identity.h"
 #include "runtime/linux/cgroup.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/namespace.h"
 #include "runtime/linux/process.h"
+#include "runtime/rlimits.h"
+#include "runtime/stdio.h"
 
 namespace gantry::runtime {
 namespace {
@@ -71,14 +75,29 @@ Status ExecInit::EnterV1Cgroups() {
   return absl::OkStatus();
 }
 
+Status ExecInit::PrepareForUserNamespace() {
+  const std::string proc = absl::StrCat("/proc/", request_.container_pid);
+  ASSIGN_OR_RETURN(const std::string uids, ReadFileAt(AT_FDCWD, proc + "/uid_map"));
+  ASSIGN_OR_RETURN(const std::string gids, ReadFileAt(AT_FDCWD, proc + "/gid_map"));
+  IdMaps maps;
+  ASSIGN_OR_RETURN(maps.uids, ParseIdMap(uids));
+  ASSIGN_OR_RETURN(maps.gids, ParseIdMap(gids));
+  ASSIGN_OR_RETURN(const uid_t uid, HostUser(request_.process->user, maps));
+  RETURN_IF_ERROR(GiveStdio(request_.stdio, uid));
+  return ApplyRlimits(request_.process->rlimits);
+}
+
 Status ExecInit::JoinContainer() {
   ASSIGN_OR_RETURN_CONTEXT(const bool other_user, IsInOtherUserNamespace(request_.container_pid),
                            "join container");
+  if (other_user) RETURN_IF_ERROR(PrepareForUserNamespace());
   const int flags = kAllButUser | (other_user ? CLONE_NEWUSER : 0);
   const Status joined = JoinNamespace(request_.container_pidfd, flags, "container");
   if (ErrnoOf(joined) == ESRCH)
     return absl::FailedPreconditionError("the container is not running");
-  return joined;
+  if (!joined.ok() || !other_user) return joined;
+  // A terminal that is opened in there belongs to who opens it.
+  return BecomeNamespaceRoot();
 }
 
 Status ExecInit::CloneReal() {
@@ -93,7 +112,7 @@ Status ExecInit::Launch() {
   // Joining a mount namespace sets root and working directory to its root.
   ASSIGN_OR_RETURN(const UniqueFd root, OpenAt(AT_FDCWD, "/", O_PATH | O_DIRECTORY));
   RETURN_IF_ERROR(launch_.SetUpTerminal(root.get(), /*console=*/false));
-  RETURN_IF_ERROR(launch_.EnterIdentity(root.get()));
+  RETURN_IF_ERROR(launch_.EnterIdentity(root.get(), UserNamespace()));
   return launch_.Execute();
 }
 

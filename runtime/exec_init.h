@@ -19,6 +19,8 @@ class ExecInit {
   Status DropInheritedFds();
   Status EnterV1Cgroups();
   Status JoinContainer();
+  // What takes the host's capabilities, when the container has a user namespace of its own.
+  Status PrepareForUserNamespace();
   // Returns in the real process, and in the middle one on failure.
   Status CloneReal();
   Status Launch();

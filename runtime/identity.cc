@@ -40,7 +40,23 @@ Status SetIds(const spec::User& user) {
   return absl::OkStatus();
 }
 
+Status NotMapped(absl::string_view what, uint32_t id) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " ", id, " is not mapped in the container's user namespace"));
+}
+
 }  // namespace
+
+StatusOr<uint32_t> HostUser(const spec::User& user, const IdMaps& maps) {
+  if (maps.empty()) return user.uid;
+  const auto uid = HostId(maps.uids, user.uid);
+  if (!uid.has_value()) return NotMapped("user", user.uid);
+  if (!HostId(maps.gids, user.gid).has_value()) return NotMapped("group", user.gid);
+  for (const uint32_t gid : user.additional_gids) {
+    if (!HostId(maps.gids, gid).has_value()) return NotMapped("supplementary group", gid);
+  }
+  return *uid;
+}
 
 Status AssumeIdentity(const spec::Process& process) {
   ASSIGN_OR_RETURN(const uint64_t held, HeldCapabilities());

@@ -55,7 +55,7 @@ constexpr std::pair<absl::string_view, unsigned long> kPropagations[] = {
 // Options that only say what is so anyway.
 constexpr absl::string_view kNoOps[] = {"defaults", "loud", "silent"};
 
-constexpr absl::string_view kRefused[] = {"remount", "tmpcopyup", "idmap", "ridmap"};
+constexpr absl::string_view kRefused[] = {"remount", "tmpcopyup"};
 
 template <size_t N>
 bool IsOneOf(absl::string_view option, const absl::string_view (&list)[N]) {
@@ -120,21 +120,27 @@ MountOption SplitData(const std::string& option) {
 }  // namespace
 
 StatusOr<MountPlan> PlanMount(const spec::Mount& mount) {
-  if (!mount.uid_mappings.empty() || !mount.gid_mappings.empty()) {
-    return absl::UnimplementedError("idmapped mounts are not supported");
-  }
   MountPlan plan;
   plan.bind = mount.type == "bind";
   for (const std::string& option : mount.options) {
     if (option == "bind" || option == "rbind") {
       plan.bind = true;
       plan.recursive = option == "rbind";
+    } else if (option == "idmap" || option == "ridmap") {
+      plan.id_mapped = true;
+      plan.id_mapped_all = option == "ridmap";
     } else if (IsOneOf(option, kRefused)) {
       return absl::InvalidArgumentError(
           absl::StrCat("mount option \"", option, "\" is not supported"));
     } else if (!ApplyFlag(option, plan) && !IsOneOf(option, kNoOps)) {
       plan.data.push_back(SplitData(option));
     }
+  }
+  plan.id_mapped |= !mount.uid_mappings.empty() || !mount.gid_mappings.empty();
+  if (!plan.id_mapped) return plan;
+  if (!plan.bind) return absl::InvalidArgumentError("only a bind mount can be idmapped");
+  if (mount.uid_mappings.empty() || mount.gid_mappings.empty()) {
+    return absl::InvalidArgumentError("an idmapped mount needs mappings of uids and of gids");
   }
   return plan;
 }

@@ -21,18 +21,20 @@ struct MountAttributes {
 
 struct MountPlan {
   bool bind = false;
-  bool recursive = false;    // rbind
-  MountAttributes top;       // of the mount itself
-  MountAttributes all;       // of it and all below it: rro, rnosuid …
-  uint64_t propagation = 0;  // MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE; 0: leave it
+  bool recursive = false;      // rbind
+  MountAttributes top;         // of the mount itself
+  MountAttributes all;         // of it and all below it: rro, rnosuid …
+  bool id_mapped = false;      // a bind whose owners go through spec.mount's mappings
+  bool id_mapped_all = false;  // ridmap: those of the mounts below it too
+  uint64_t propagation = 0;    // MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE; 0: leave it
   bool propagation_recursive = false;  // rprivate …
   std::vector<MountOption>
       data;  // for the file system; of a bind mount it is ignored, as mount(8) does
 };
 
 // A later option wins over an earlier one. kInvalidArgument for options that cannot be honoured
-// (tmpcopyup, remount) and for data that holds what mount data cannot; kUnimplemented for idmapped
-// mounts.
+// (tmpcopyup, remount), for data that holds what mount data cannot, and for mappings of what is no
+// bind mount or is mapped by halves.
 StatusOr<MountPlan> PlanMount(const spec::Mount& mount);
 
 // MS_* flags (MS_REC included) of a propagation by name: private, rslave …. kInvalidArgument for

@@ -91,6 +91,23 @@ TEST(MountOptions, WhatCannotBeHonouredIsRefused) {
   }
 }
 
+TEST(MountOptions, ABindWithMappingsIsIdMapped) {
+  const std::vector<spec::IdMapping> ids = {{0, 100000, 65536}};
+  const auto plain = PlanMount({"/x", "bind", "/y", {"rbind"}, {}, {}});
+  ASSERT_TRUE(plain.ok());
+  EXPECT_FALSE(plain->id_mapped);
+  const auto top = PlanMount({"/x", "bind", "/y", {"rbind"}, ids, ids});
+  ASSERT_TRUE(top.ok());
+  EXPECT_TRUE(top->id_mapped);
+  EXPECT_FALSE(top->id_mapped_all);
+  const auto all = PlanMount({"/x", "bind", "/y", {"rbind", "ridmap"}, ids, ids});
+  ASSERT_TRUE(all.ok());
+  EXPECT_TRUE(all->id_mapped_all);
+  EXPECT_FALSE(PlanMount({"/x", "bind", "/y", {"rbind"}, ids, {}}).ok());
+  EXPECT_FALSE(PlanMount({"/x", "bind", "/y", {"rbind", "idmap"}, {}, {}}).ok());
+  EXPECT_FALSE(PlanMount({"/x", "tmpfs", "t", {}, ids, ids}).ok());
+}
+
 TEST(MountOptions, PropagationHasEightNames) {
   EXPECT_EQ(*PropagationFlags("private"), static_cast<unsigned long>(MS_PRIVATE));
   EXPECT_EQ(*PropagationFlags("rslave"), static_cast<unsigned long>(MS_SLAVE | MS_REC));

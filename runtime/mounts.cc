@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
@@ -98,21 +99,48 @@ Status ApplyAttributes(int tree, const MountPlan& plan, const std::string& name)
 
 bool FollowsHost(const MountPlan& plan) { return (plan.propagation & (MS_SLAVE | MS_SHARED)) != 0; }
 
+// mount_setattr(2), MOUNT_ATTR_IDMAP: for a detached mount only.
+Status MapOwners(int tree, const MountContext& context, const spec::Mount& mount,
+                 const MountPlan& plan) {
+  const auto found =
+      context.id_map_namespaces.find(IdMapKey(mount.uid_mappings, mount.gid_mappings));
+  if (found == context.id_map_namespaces.end()) {
+    return absl::InternalError("no user namespace was made for its mappings");
+  }
+  struct mount_attr attributes = {};
+  attributes.attr_set = MOUNT_ATTR_IDMAP;
+  attributes.userns_fd = static_cast<uint64_t>(found->second.get());
+  const Status mapped = SetMountAttributes(tree, attributes, plan.id_mapped_all, mount.source);
+  if (ErrnoOf(mapped) != EINVAL) return mapped;
+  return Annotate(mapped, "the file system, or one below it, cannot map owners (idmapped mounts)");
+}
+
 // The source as a mount to be moved in place. A detached copy misses what the host mounts below the
 // source before it is attached: where that matters, the copy is attached from birth, for a moment
 // over the root, which is ours alone.
-StatusOr<UniqueFd> OpenSource(const spec::Mount& mount, const MountPlan& plan,
-                              const std::string& mount_point) {
+StatusOr<UniqueFd> OpenSource(const MountContext& context, const spec::Mount& mount,
+                              const MountPlan& plan) {
+  if (const auto ready = context.ready_mounts.find(mount.destination);
+      ready != context.ready_mounts.end()) {
+    UniqueFd copy(fcntl(ready->second, F_DUPFD_CLOEXEC, 3));
+    return copy.valid() ? StatusOr<UniqueFd>(std::move(copy)) : SyscallError("dup", mount.source);
+  }
   if (mount.source.empty()) return absl::InvalidArgumentError("a bind mount without a source");
   ASSIGN_OR_RETURN_CONTEXT(UniqueFd tree, CloneTree(AT_FDCWD, mount.source, plan.recursive),
                            absl::StrCat("source \"", mount.source, "\""));
+  if (plan.id_mapped) {
+    // Only what has never been attached can be idmapped: here the gap stays open.
+    RETURN_IF_ERROR(MapOwners(tree.get(), context, mount, plan));
+    return tree;
+  }
   if (!FollowsHost(plan)) return tree;
   struct stat info;
   if (fstat(tree.get(), &info) != 0) return SyscallError("stat", mount.source);
   if (!S_ISDIR(info.st_mode)) return tree;
   const unsigned long flags = MS_BIND | (plan.recursive ? MS_REC : 0);
-  RETURN_IF_ERROR(Mount(mount.source, mount_point, "", flags));
-  return OpenAt(AT_FDCWD, mount_point, O_PATH | O_DIRECTORY);
+  const std::string& place = context.root.mount_point;
+  RETURN_IF_ERROR(Mount(mount.source, place, "", flags));
+  return OpenAt(AT_FDCWD, place, O_PATH | O_DIRECTORY);
 }
 
 StatusOr<UniqueFd> OpenBindTarget(int root, const std::string& path, const spec::Mount& mount,
@@ -127,7 +155,7 @@ StatusOr<UniqueFd> OpenBindTarget(int root, const std::string& path, const spec:
 
 Status MakeBind(const MountContext& context, const spec::Mount& mount, const MountPlan& plan,
                 const std::string& path) {
-  ASSIGN_OR_RETURN(UniqueFd tree, OpenSource(mount, plan, context.root.mount_point));
+  ASSIGN_OR_RETURN(UniqueFd tree, OpenSource(context, mount, plan));
   RETURN_IF_ERROR(ApplyAttributes(tree.get(), plan, mount.source));
   ASSIGN_OR_RETURN(UniqueFd target, OpenBindTarget(context.root.fd.get(), path, mount, tree.get()));
   RETURN_IF_ERROR(MoveMount(tree.get(), target.get(), absl::StrCat("\"", mount.source, "\"")));
@@ -191,8 +219,25 @@ Status MakeFileSystem(const MountContext& context, const spec::Mount& mount, con
   return absl::OkStatus();
 }
 
+// devpts and tmpfs take the ids of owners as the mounting process sees them, and that is the host.
+Status MapOwnerOptions(const IdMaps& maps, MountPlan* plan) {
+  if (maps.empty() || plan->bind) return absl::OkStatus();
+  for (auto& [key, value] : plan->data) {
+    uint32_t id = 0;
+    if ((key != "uid" && key != "gid") || !absl::SimpleAtoi(value, &id)) continue;
+    const auto host = HostId(key == "uid" ? maps.uids : maps.gids, id);
+    if (!host.has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(key, "=", value, " is not mapped in the container's user namespace"));
+    }
+    value = absl::StrCat(*host);
+  }
+  return absl::OkStatus();
+}
+
 Status PlanAndMake(const MountContext& context, const spec::Mount& mount) {
-  ASSIGN_OR_RETURN(const MountPlan plan, PlanMount(mount));
+  ASSIGN_OR_RETURN(MountPlan plan, PlanMount(mount));
+  RETURN_IF_ERROR(MapOwnerOptions(context.id_maps, &plan));
   const std::string path = Normalised(mount.destination);
   RETURN_IF_ERROR(CheckDestination(path, mount, plan.bind));
   return plan.bind ? MakeBind(context, mount, plan, path)

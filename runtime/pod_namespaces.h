@@ -19,20 +19,24 @@ struct PodNamespacesRequest {
   std::string hostname;            // set when uts is among them
   std::map<std::string, std::string>
       sysctls;  // kernel.* and fs.mqueue.* need ipc, net.* needs network
-  std::vector<spec::IdMapping> uid_mappings, gid_mappings;
+  std::vector<spec::IdMapping> uid_mappings, gid_mappings;  // with user; id 0 is mapped
   // With pid: gantry-init (a static binary, opened), executed as PID 1 of the new namespace: empty
   // root, no descriptors, no capabilities, seccomp, undumpable.
   int init_binary_fd = -1;
 };
 
+using PodNamespaceFds = std::map<std::string, UniqueFd>;  // by type
+
 struct PodNamespaces {
-  std::map<std::string, UniqueFd> fds;  // by type
-  pid_t init_pid = -1;                  // gantry-init, a child of the caller; -1: none
+  PodNamespaceFds fds;
+  pid_t init_pid = -1;  // gantry-init, a child of the caller; -1: none
   UniqueFd init_pidfd;
 };
 
 // Blocks for about a millisecond (kernel work only). lo is up in a new network namespace.
-// kInvalidArgument: a sysctl that no new namespace isolates, or one with a strange name. On failure
+// With user, that namespace owns network, ipc and uts; pid stays the host's, so that a container's
+// init, which is born outside of the user namespace, can be born in it. kInvalidArgument: a sysctl
+// that no new namespace isolates, one with a strange name, or a mapping without id 0. On failure
 // nothing is left.
 StatusOr<PodNamespaces> MakePodNamespaces(const PodNamespacesRequest& request);
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/keyctl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -18,6 +19,7 @@
 #include "runtime/handshake.h"
 #include "runtime/identity.h"
 #include "runtime/linux/file.h"
+#include "runtime/linux/namespace.h"
 #include "runtime/linux/path_in_root.h"
 #include "runtime/linux/process.h"
 #include "runtime/program.h"
@@ -65,6 +67,16 @@ Status EnterDirectory(const std::string& path, int root_fd) {
   return absl::OkStatus();
 }
 
+// Joined with the mounts of the container, which then belong to the user namespace: what was made
+// for the container stays as it is (mount_namespaces(7): locked), whatever capabilities it has in
+// there. Returns the root as it is afterwards.
+StatusOr<UniqueFd> EnterUserNamespace(const UserNamespace& target) {
+  RETURN_IF_ERROR(JoinNamespace(target.fd, CLONE_NEWUSER, "user"));
+  RETURN_IF_ERROR(BecomeNamespaceRoot());
+  RETURN_IF_ERROR(Unshare(CLONE_NEWNS | (target.new_cgroup_namespace ? CLONE_NEWCGROUP : 0)));
+  return OpenAt(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
+}
+
 // Ignored signals stay ignored over execve, and blocked ones blocked; handlers went with the clone.
 Status ResetSignals(uint64_t ignored) {
   struct sigaction usual = {};
@@ -102,19 +114,25 @@ Status ProcessLaunch::SetUpTerminal(int root_fd, bool console) {
                        std::span<const int>(&master, 1));
 }
 
-Status ProcessLaunch::EnterIdentity(int root_fd) {
+Status ProcessLaunch::EnterIdentity(int root_fd, const UserNamespace& user_namespace) {
   const spec::Process& process = request_.process;
+  ASSIGN_OR_RETURN(const uid_t uid, HostUser(process.user, user_namespace.maps));
   if (setsid() < 0) return SyscallError("setsid");
-  RETURN_IF_ERROR(terminal_.has_value() ? AttachTerminal(*terminal_, process.user.uid)
-                                        : AttachStdio(request_.stdio, process.user.uid, root_fd));
+  RETURN_IF_ERROR(terminal_.has_value() ? AttachTerminal(*terminal_, uid)
+                                        : AttachStdio(request_.stdio, uid, root_fd));
   environment_ = WithHome(process.env, process.user.uid, root_fd);
+  RETURN_IF_ERROR(ApplyRlimits(process.rlimits));
+  UniqueFd root;
+  if (user_namespace.fd >= 0) {
+    ASSIGN_OR_RETURN_CONTEXT(root, EnterUserNamespace(user_namespace), "user namespace");
+    root_fd = root.get();
+  }
   // As the container's root first: the user may be shut out of its own working directory's parents.
   // Where root is shut out (network file systems), the user tries.
   Status entered = EnterDirectory(process.cwd, root_fd);
   const bool try_as_user = ErrnoOf(entered) == EACCES;
   const std::string context = absl::StrCat("working directory \"", process.cwd, "\"");
   if (!try_as_user) RETURN_IF_ERROR_CONTEXT(entered, context);
-  RETURN_IF_ERROR(ApplyRlimits(process.rlimits));
   umask(process.user.umask.value_or(kUsualUmask));
   // Without no_new_privs a filter needs CAP_SYS_ADMIN, which the next step takes away.
   if (!process.no_new_privileges) RETURN_IF_ERROR(InstallSeccompFilter(request_.seccomp_bpf));

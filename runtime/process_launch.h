@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 
 #include "runtime/base/status.h"
+#include "runtime/id_maps.h"
 #include "runtime/spec/spec.h"
 #include "runtime/stdio.h"
 
@@ -23,6 +24,13 @@ struct LaunchRequest {
   absl::string_view seccomp_bpf;
   std::span<const int, 3> stdio;
   int handshake;  // the child's end
+};
+
+// Where a process goes last, with what it may do on the host left behind.
+struct UserNamespace {
+  int fd = -1;  // -1: nowhere; it stays in the one that it is in
+  IdMaps maps = {};
+  bool new_cgroup_namespace = false;  // of its own too, as seen from there
 };
 
 class ProcessLaunch {
@@ -38,9 +46,9 @@ class ProcessLaunch {
   // `console` it becomes /dev/console too. Else nothing.
   Status SetUpTerminal(int root_fd, bool console);
 
-  // In the container's root (`root_fd` is it, as "/" is): session, stdio, limits, working
-  // directory, identity. Afterwards only 0, 1, 2 and the handshake are open.
-  Status EnterIdentity(int root_fd);
+  // In the container's root (`root_fd` is it, as "/" is): session, stdio, limits, user namespace,
+  // working directory, identity. Afterwards only 0, 1, 2 and the handshake are open.
+  Status EnterIdentity(int root_fd, const UserNamespace& user_namespace);
 
   // Signals as the program expects them, the filter, execve. Returns only to tell why it failed.
   Status Execute();

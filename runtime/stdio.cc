@@ -54,6 +54,15 @@ Status GiveTo(uid_t uid, int fd, const struct stat& info) {
 
 }  // namespace
 
+Status GiveStdio(std::span<const int, 3> stdio, uid_t uid) {
+  for (const int fd : stdio) {
+    struct stat info = {};
+    if (fd < 0 || fstat(fd, &info) != 0) continue;
+    RETURN_IF_ERROR(GiveTo(uid, fd, info));
+  }
+  return absl::OkStatus();
+}
+
 Status AttachStdio(std::span<const int, 3> stdio, uid_t uid, int root_fd) {
   UniqueFd null;
   UniqueFd moved[3];

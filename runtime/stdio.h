@@ -16,6 +16,9 @@ namespace gantry::runtime {
 // Pipes and sockets change owner to `uid`, so that /dev/stdout can be opened again.
 Status AttachStdio(std::span<const int, 3> stdio, uid_t uid, int root_fd);
 
+// Only the change of owner, for whoever loses the right to it before AttachStdio.
+Status GiveStdio(std::span<const int, 3> stdio, uid_t uid);
+
 struct Terminal {
   UniqueFd master;
   UniqueFd slave;

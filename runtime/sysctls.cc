@@ -1,6 +1,8 @@
 #include "runtime/sysctls.h"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -46,6 +48,28 @@ bool HasDotComponent(const std::string& path) {
          absl::StrContains(slashed, "//");
 }
 
+// Effective ids for as long as it lives; the capabilities come back with it.
+class AsOwner {
+ public:
+  explicit AsOwner(const HostOwner& owner) {
+    syscall(SYS_setresgid, -1, owner.gid, -1);
+    syscall(SYS_setresuid, -1, owner.uid, -1);
+  }
+  ~AsOwner() {
+    syscall(SYS_setresuid, -1, 0, -1);
+    syscall(SYS_setresgid, -1, 0, -1);
+  }
+  AsOwner(const AsOwner&) = delete;
+  AsOwner& operator=(const AsOwner&) = delete;
+};
+
+Status WriteSysctl(int root, const std::string& name, const std::string& value) {
+  const std::string context = absl::StrCat("sysctl \"", name, "\"");
+  ASSIGN_OR_RETURN_CONTEXT(const UniqueFd file, OpenInRoot(root, SysctlPath(name), O_WRONLY),
+                           context);
+  return WriteAll(file.get(), value, context);
+}
+
 }  // namespace
 
 std::string SysctlPath(const std::string& name) {
@@ -87,7 +111,7 @@ Status CheckSysctl(const std::string& name, const std::string& value,
 }
 
 Status ApplySysctls(const std::map<std::string, std::string>& sysctls,
-                    const std::set<std::string>& namespaces) {
+                    const std::set<std::string>& namespaces, const HostOwner& owner) {
   if (sysctls.empty()) return absl::OkStatus();
   for (const auto& [name, value] : sysctls) RETURN_IF_ERROR(CheckSysctl(name, value, namespaces));
   ASSIGN_OR_RETURN(
@@ -95,10 +119,14 @@ Status ApplySysctls(const std::map<std::string, std::string>& sysctls,
       NewMount("proc", "proc", {}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
   ASSIGN_OR_RETURN(const UniqueFd root, OpenInRoot(proc.get(), "sys", O_PATH | O_DIRECTORY));
   for (const auto& [name, value] : sysctls) {
-    const std::string context = absl::StrCat("sysctl \"", name, "\"");
-    ASSIGN_OR_RETURN_CONTEXT(const UniqueFd file,
-                             OpenInRoot(root.get(), SysctlPath(name), O_WRONLY), context);
-    RETURN_IF_ERROR(WriteAll(file.get(), value, context));
+    Status written = WriteSysctl(root.get(), name, value);
+    if (ErrnoOf(written) == EACCES && owner.uid != 0) {
+      // What an IPC namespace isolates can be written by the root of its user namespace and by
+      // nobody else, whatever their capabilities (ipc_permissions, Linux 6.9).
+      const AsOwner as_owner(owner);
+      written = WriteSysctl(root.get(), name, value);
+    }
+    RETURN_IF_ERROR(written);
   }
   return absl::OkStatus();
 }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "runtime/base/status.h"
+#include "runtime/id_maps.h"
 
 namespace gantry::runtime {
 
@@ -20,8 +21,9 @@ Status CheckSysctl(const std::string& name, const std::string& value,
 std::string SysctlPath(const std::string& name);
 
 // Checks all, then sets them for the namespaces of the caller, through a procfs of its own that
-// nobody else can reach or cover (CVE-2025-52881).
+// nobody else can reach or cover (CVE-2025-52881). `owner`: root of the user namespace that they
+// belong to; the caller is the host's root all the same.
 Status ApplySysctls(const std::map<std::string, std::string>& sysctls,
-                    const std::set<std::string>& namespaces);
+                    const std::set<std::string>& namespaces, const HostOwner& owner = {});
 
 }  // namespace gantry::runtime

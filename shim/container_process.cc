@@ -87,6 +87,7 @@ Status ContainerProcess::Begin(const ContainerOptions& options, const Stdio& std
   request.spec = &options.spec;
   request.rootfs_fd = options.rootfs.get();
   request.rootfs_mount_point = options.rootfs_mount_point;
+  for (const auto& [destination, fd] : options.mounts) request.mounts[destination] = fd.get();
   request.join_namespaces = options.join_namespaces;
   request.seccomp_bpf = options.seccomp_bpf;
   for (int i = 0; i < 3; ++i) request.stdio[i] = stdio.child[i].get();

@@ -52,6 +52,7 @@ struct ContainerOptions {
   spec::Spec spec;
   std::string seccomp_bpf;
   UniqueFd rootfs;
+  std::map<std::string, UniqueFd> mounts;  // runtime::CreateRequest::mounts
   std::string rootfs_mount_point;
   std::map<std::string, int> join_namespaces;  // borrowed for Create
   proto::Cgroup cgroup;

@@ -75,6 +75,11 @@ StatusOr<std::unique_ptr<ContainerProcess>> TaskService::Create(
   if (!options.spec.process->oom_score_adj) options.spec.process->oom_score_adj = 0;
   options.seccomp_bpf = request.seccomp_bpf();
   if (!fds.empty()) options.rootfs = std::move(fds[0]);
+  const auto mounts = static_cast<size_t>(request.mounts_size());
+  if (mounts > 0 && fds.size() != mounts + 1)
+    return absl::InvalidArgumentError("not one descriptor for each mount");
+  for (size_t i = 0; i < mounts; ++i)
+    options.mounts[request.mounts(static_cast<int>(i))] = std::move(fds[i + 1]);
   options.rootfs_mount_point = request.rootfs_mount_point();
   options.cgroup = request.cgroup();
   options.log_path = request.log_path();

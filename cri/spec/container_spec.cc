@@ -24,6 +24,7 @@ std::vector<spec::Namespace> NamespaceSpec(const SpecInput& input) {
 std::vector<std::string> SandboxNamespaces(const v1::PodSandboxConfig& sandbox) {
   const v1::NamespaceOption& options = NamespacesOf(sandbox);
   std::vector<std::string> types;
+  if (HasUserNamespace(options)) types.emplace_back("user");
   if (options.network() != v1::NODE) {
     types.emplace_back("network");
     types.emplace_back("uts");  // the host's name belongs to whoever uses the host's network
@@ -48,6 +49,9 @@ StatusOr<spec::Spec> ContainerSpec(const SpecInput& input) {
   spec.root.readonly = security.readonly_rootfs();
   spec.linux_.cgroups_path = input.cgroup_path;
   spec.linux_.namespaces = NamespaceSpec(input);
+  const runtime::IdMaps maps = IdMapsOf(NamespacesOf(*input.sandbox));
+  spec.linux_.uid_mappings = maps.uids;
+  spec.linux_.gid_mappings = maps.gids;
   // Slave, so that a mount the host makes later below a HostToContainer mount shows inside; what is
   // private is made so mount by mount.
   spec.linux_.rootfs_propagation = "rslave";

@@ -11,6 +11,7 @@
 
 #include "cri/api.h"
 #include "cri/spec/user.h"
+#include "cri/spec/user_namespace.h"
 #include "imageservice/image.h"
 #include "runtime/base/status.h"
 #include "runtime/spec/spec.h"
@@ -48,6 +49,8 @@ spec::Process ExecProcess(const spec::Process& container, const std::vector<std:
 // Parts, each in the file named above.
 StatusOr<spec::Process> ProcessSpec(const SpecInput& input);
 StatusOr<std::vector<spec::Mount>> MountSpec(const SpecInput& input);
+// Where the spec has a mount that CRI asks for.
+std::string MountDestination(const v1::Mount& mount);
 Status AddSecurity(const SpecInput& input, spec::Spec* spec);
 Status AddResources(const SpecInput& input, spec::Spec* spec);
 // kInvalidArgument, with the field's name, for a negative limit; -1 is "unlimited" for memory, swap
@@ -55,6 +58,11 @@ Status AddResources(const SpecInput& input, spec::Spec* spec);
 Status CheckResources(const v1::LinuxContainerResources& resources);
 // CRI's resources as the specification's; used for updates too. Zero is "not given".
 spec::Resources ResourcesOf(const v1::LinuxContainerResources& resources);
+
+// A volume made of an image (KEP-4639).
+inline bool IsImageVolume(const v1::Mount& mount) {
+  return mount.has_image() && !mount.image().image().empty();
+}
 
 inline bool IsPrivileged(const SpecInput& input) {
   return input.container->linux().security_context().privileged();
@@ -69,7 +77,7 @@ inline const v1::NamespaceOption& NamespacesOf(const v1::ContainerConfig& contai
   return container.linux().security_context().namespace_options();
 }
 
-// The namespace types that the sandbox makes; the others are the host's.
+// The namespace types that the sandbox makes, its user namespace first; the others are the host's.
 std::vector<std::string> SandboxNamespaces(const v1::PodSandboxConfig& sandbox);
 // Those of them that the container joins: for the shim's CreateContainer; its spec lists them
 // without a path.

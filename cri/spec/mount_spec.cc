@@ -64,13 +64,37 @@ const char* PropagationOption(v1::MountPropagation propagation) {
   }
 }
 
+Status CheckImageVolume(const std::string& what, const v1::Mount& mount) {
+  if (!mount.host_path().empty())
+    return absl::InvalidArgumentError(what + "it has both host_path and image");
+  if (!mount.readonly())
+    return absl::InvalidArgumentError(what + "a volume made of an image must be readonly");
+  if (mount.propagation() != v1::PROPAGATION_PRIVATE)
+    return absl::InvalidArgumentError(what + "a volume made of an image takes no propagation");
+  if (mount.mount_options_size() > 0)
+    return absl::InvalidArgumentError(what + "mount_options are not supported (see Status)");
+  return absl::OkStatus();
+}
+
+// What is mounted below a volume in there cannot get out to the host.
+Status CheckPropagation(const SpecInput& input, const v1::Mount& mount) {
+  if (mount.propagation() != v1::PROPAGATION_BIDIRECTIONAL ||
+      !HasUserNamespace(NamespacesOf(*input.sandbox)))
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("mount of \"", mount.container_path(),
+                   "\": bidirectional propagation does not work out of a user namespace"));
+}
+
 Status CheckMount(const v1::Mount& mount) {
   const std::string what = absl::StrCat("mount of \"", mount.container_path(), "\": ");
   if (mount.container_path().empty())
     return absl::InvalidArgumentError("mount: container_path is missing");
-  if (mount.has_image() && !mount.image().image().empty())
-    return absl::UnimplementedError(what + "image volumes are not implemented yet by gantry");
-  if (mount.host_path().empty()) return absl::InvalidArgumentError(what + "host_path is missing");
+  if (IsImageVolume(mount)) return CheckImageVolume(what, mount);
+  if (!mount.image_sub_path().empty())
+    return absl::InvalidArgumentError(what + "image_sub_path needs an image");
+  if (mount.host_path().empty())
+    return absl::InvalidArgumentError(what + "it has neither host_path nor image");
   if (mount.host_path()[0] != '/')
     return absl::InvalidArgumentError(
         absl::StrCat(what, "host_path \"", mount.host_path(), "\" is not absolute"));
@@ -82,21 +106,33 @@ Status CheckMount(const v1::Mount& mount) {
     return absl::InvalidArgumentError(what + "recursive_read_only needs readonly");
   if (mount.recursive_read_only() && mount.propagation() != v1::PROPAGATION_PRIVATE)
     return absl::InvalidArgumentError(what + "recursive_read_only needs private propagation");
-  if (mount.uidmappings_size() > 0 || mount.gidmappings_size() > 0)
-    return absl::UnimplementedError(what + "idmapped mounts are not implemented yet by gantry");
+  RETURN_IF_ERROR_CONTEXT(CheckIdMappings(mount), what.substr(0, what.size() - 2));
   if (mount.mount_options_size() > 0)
     return absl::InvalidArgumentError(what + "mount_options are not supported (see Status)");
   return absl::OkStatus();
 }
 
+// The mount itself comes with the request, as a descriptor.
+spec::Mount ImageMount(const std::string& destination, const v1::Mount& mount) {
+  return {destination,
+          "bind",
+          absl::StrCat("image ", mount.image().image()),
+          {"rbind", "rprivate", "ro"},
+          {},
+          {}};
+}
+
 spec::Mount RequestedMount(const v1::Mount& mount) {
+  if (IsImageVolume(mount)) return ImageMount(MountDestination(mount), mount);
   spec::Mount bind;
-  bind.destination = mount.container_path();
-  if (bind.destination[0] != '/') bind.destination.insert(0, "/");
+  bind.destination = MountDestination(mount);
   bind.type = "bind";
   bind.source = mount.host_path();
   bind.options = {"rbind", PropagationOption(mount.propagation()), mount.readonly() ? "ro" : "rw"};
   if (mount.recursive_read_only()) bind.options.emplace_back("rro");
+  bind.uid_mappings = MappingsOf(mount.uidmappings());
+  bind.gid_mappings = MappingsOf(mount.gidmappings());
+  if (!bind.uid_mappings.empty()) bind.options.emplace_back("ridmap");
   return bind;
 }
 
@@ -121,6 +157,11 @@ void Place(std::vector<spec::Mount>* mounts, spec::Mount mount) {
 
 }  // namespace
 
+std::string MountDestination(const v1::Mount& mount) {
+  const std::string& path = mount.container_path();
+  return path[0] == '/' ? path : "/" + path;
+}
+
 StatusOr<std::vector<spec::Mount>> MountSpec(const SpecInput& input) {
   std::vector<spec::Mount> mounts = StandardMounts(input);
   for (spec::Mount& mount : PodMounts(input)) mounts.push_back(std::move(mount));
@@ -129,6 +170,7 @@ StatusOr<std::vector<spec::Mount>> MountSpec(const SpecInput& input) {
   std::vector<const v1::Mount*> requested;
   for (const auto& mount : input.container->mounts()) {
     RETURN_IF_ERROR(CheckMount(mount));
+    RETURN_IF_ERROR(CheckPropagation(input, mount));
     requested.push_back(&mount);
   }
   // Outer places first, so that a mount never hides one that was made before it.

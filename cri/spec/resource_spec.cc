@@ -14,6 +14,21 @@
 namespace gantry::cri {
 namespace {
 
+// In a user namespace the host's own node is bound: whoever it keeps out on the host it keeps out
+// there, which a node of the container's, owned by its root, would not.
+void AddDevice(const SpecInput& input, const std::string& host_path, const spec::Device& device,
+               spec::Spec* spec) {
+  if (HasUserNamespace(NamespacesOf(*input.sandbox))) {
+    std::erase_if(spec->mounts, [&](const auto& m) { return m.destination == device.path; });
+    spec->mounts.push_back(
+        {device.path, "bind", host_path, {"bind", "rprivate", "nosuid", "noexec"}, {}, {}});
+    return;
+  }
+  std::erase_if(spec->linux_.devices,
+                [&device](const spec::Device& other) { return other.path == device.path; });
+  spec->linux_.devices.push_back(device);
+}
+
 StatusOr<spec::Device> HostDevice(const std::string& host_path, const std::string& container_path) {
   struct stat info;
   if (stat(host_path.c_str(), &info) != 0)
@@ -73,7 +88,9 @@ void AddHostDevices(const std::string& directory, int depth, std::vector<spec::D
 Status AddDevices(const SpecInput& input, spec::Spec* spec) {
   std::vector<spec::DeviceRule>& rules = spec->linux_.resources->devices;
   if (IsPrivileged(input)) {
-    AddHostDevices("/dev", 0, &spec->linux_.devices);
+    std::vector<spec::Device> devices;
+    AddHostDevices("/dev", 0, &devices);
+    for (const spec::Device& device : devices) AddDevice(input, device.path, device, spec);
     rules = {{true, "a", {}, {}, "rwm"}};
   } else {
     rules = DefaultRules();
@@ -86,9 +103,7 @@ Status AddDevices(const SpecInput& input, spec::Spec* spec) {
         return absl::InvalidArgumentError(absl::StrCat("device \"", wanted.host_path(),
                                                        "\": permissions \"", wanted.permissions(),
                                                        "\" are not of r, w, m"));
-    std::erase_if(spec->linux_.devices,
-                  [&device](const spec::Device& other) { return other.path == device.path; });
-    spec->linux_.devices.push_back(device);
+    AddDevice(input, wanted.host_path(), device, spec);
     if (!IsPrivileged(input)) rules.push_back(RuleFor(device, wanted.permissions()));
   }
   return absl::OkStatus();

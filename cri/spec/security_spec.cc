@@ -87,19 +87,12 @@ StatusOr<spec::Capabilities> CapabilitySpec(const SpecInput& input) {
   return capabilities;
 }
 
-Status CheckUserNamespace(const v1::LinuxContainerSecurityContext& security) {
-  if (security.namespace_options().has_userns_options() &&
-      security.namespace_options().userns_options().mode() != v1::NODE)
-    return absl::InvalidArgumentError(
-        "userns_options: user namespaces are not supported yet by gantry (see Status)");
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 Status AddSecurity(const SpecInput& input, spec::Spec* spec) {
   const auto& security = input.container->linux().security_context();
-  RETURN_IF_ERROR(CheckUserNamespace(security));
+  RETURN_IF_ERROR(
+      CheckUserNamespaceOfPod(NamespacesOf(*input.sandbox), NamespacesOf(*input.container)));
   spec->process->apparmor_profile = input.apparmor_profile;
   ASSIGN_OR_RETURN(spec->process->capabilities, CapabilitySpec(input));
   if (IsPrivileged(input)) return absl::OkStatus();

@@ -109,13 +109,7 @@ StatusOr<UniqueFd> MakeLast(int root, const std::string& path, mode_t mode) {
   return OpenAt(parent.get(), name, O_PATH | O_NOFOLLOW | O_DIRECTORY);
 }
 
-}  // namespace
-
-StatusOr<UniqueFd> OpenInRoot(int root, const std::string& path, int flags, mode_t mode) {
-  struct open_how how = {};
-  how.flags = static_cast<unsigned>(flags) | O_CLOEXEC;
-  how.mode = mode;
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+StatusOr<UniqueFd> OpenHow(int root, const std::string& path, struct open_how how) {
   const char* name = path.empty() ? "." : path.c_str();
   long fd = -1;
   int tries = 0;
@@ -124,6 +118,23 @@ StatusOr<UniqueFd> OpenInRoot(int root, const std::string& path, int flags, mode
   } while (fd < 0 && (errno == EINTR || errno == EAGAIN) && ++tries < kMaxRetries);
   if (fd < 0) return SyscallError("open", path);
   return UniqueFd(static_cast<int>(fd));
+}
+
+}  // namespace
+
+StatusOr<UniqueFd> OpenInRoot(int root, const std::string& path, int flags, mode_t mode) {
+  struct open_how how = {};
+  how.flags = static_cast<unsigned>(flags) | O_CLOEXEC;
+  how.mode = mode;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  return OpenHow(root, path, how);
+}
+
+StatusOr<UniqueFd> OpenBeneath(int root, const std::string& path, int flags) {
+  struct open_how how = {};
+  how.flags = static_cast<unsigned>(flags) | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  return OpenHow(root, path, how);
 }
 
 StatusOr<UniqueFd> EnsureInRoot(int root, const std::string& path, NodeKind kind,

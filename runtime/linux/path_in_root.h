@@ -21,6 +21,10 @@ namespace gantry {
 // ENOTDIR …
 StatusOr<UniqueFd> OpenInRoot(int root, const std::string& path, int flags, mode_t mode = 0);
 
+// Opens `path` (relative) below the directory `root` when all of it, links included, stays below:
+// EXDEV otherwise (RESOLVE_BENEATH), and ENOENT and the like as OpenInRoot.
+StatusOr<UniqueFd> OpenBeneath(int root, const std::string& path, int flags);
+
 enum class NodeKind { kDirectory, kFile };
 
 // An O_PATH descriptor of `path` below `root`. What is missing is made: directories on the way with

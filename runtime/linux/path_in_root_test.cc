@@ -66,6 +66,20 @@ TEST_F(PathInRoot, LinksThatClimbStayInside) {
   ExpectNothingOutside();
 }
 
+TEST_F(PathInRoot, WhatLeadsOutIsNotBeneath) {
+  ASSERT_TRUE(Ensure("/a/b").ok());
+  Link("inside", "a/b");
+  Link("up", "../outside");
+  Link("absolute", "/a");
+  for (const char* path : {"a/b", "inside", "a/../a", "."}) {
+    EXPECT_TRUE(OpenBeneath(root_.get(), path, O_PATH).ok()) << path;
+  }
+  for (const char* path : {"..", "up", "absolute", "/a", "a/../../outside"}) {
+    EXPECT_EQ(ErrnoOf(OpenBeneath(root_.get(), path, O_PATH).status()), EXDEV) << path;
+  }
+  EXPECT_EQ(ErrnoOf(OpenBeneath(root_.get(), "none", O_PATH).status()), ENOENT);
+}
+
 TEST_F(PathInRoot, ADanglingLinkIsMadeWhereItPoints) {
   // As /var/run -> /run in images whose /run is empty and was not packed.
   fs::create_directories(base_ + "/root/var");

@@ -23,8 +23,9 @@ ROOMS = {
 # What gantryd may see of the shim: its own side of the wire.
 SHIM_FOR_CRI = re.compile(r"shim/(client|launch|journal|shim\.pb)\.h$")
 
-# Single headers that lie in a room which is closed otherwise: limits are written by who places the process.
-OPEN_HEADERS = {("cri", "runtime/cgroup_limits.h")}
+# Single headers that lie in a room which is closed otherwise: limits are written by who places the process, and
+# layers are mapped where they are mounted.
+OPEN_HEADERS = {("cri", "runtime/cgroup_limits.h"), ("cri", "runtime/id_maps.h")}
 
 # Calls that make a descriptor, and what their arguments must hold.
 BORN_OPEN = re.compile(

@@ -22,8 +22,7 @@ constexpr size_t kMaxOpen = 64;
 
 class LiveWalk {
  public:
-  LiveWalk(dev_t device, std::chrono::steady_clock::time_point deadline)
-      : device_(device), deadline_(deadline) {}
+  LiveWalk(dev_t device, absl::FunctionRef<bool()> enough) : device_(device), enough_(enough) {}
 
   // Counts what is in the open directory, and remembers the directories among it.
   void Visit(UniqueFd directory) {
@@ -41,16 +40,16 @@ class LiveWalk {
       if (fstatat(dirfd(stream.get()), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
       Count(st);
       if (S_ISDIR(st.st_mode) && st.st_dev == device_) level.below.emplace_back(entry->d_name);
-      if (Late()) break;
+      if (Enough()) break;
     }
     if (level.below.empty()) return;
     if (levels_.size() >= kMaxOpen) levels_[levels_.size() - kMaxOpen].fd.Reset();
     levels_.push_back(std::move(level));
   }
 
-  // Goes on until nothing is left or time is over.
+  // Goes on until nothing is left or it is enough.
   void Run() {
-    while (!levels_.empty() && !Late()) {
+    while (!levels_.empty() && !Enough()) {
       Level& level = levels_.back();
       if (level.below.empty()) {
         Leave();
@@ -94,14 +93,14 @@ class LiveWalk {
     complete_ = false;
   }
 
-  bool Late() {
-    if (std::chrono::steady_clock::now() < deadline_) return false;
+  bool Enough() {
+    if (!enough_()) return false;
     complete_ = false;
     return true;
   }
 
   const dev_t device_;
-  const std::chrono::steady_clock::time_point deadline_;
+  const absl::FunctionRef<bool()> enough_;
   std::vector<Level> levels_;
   std::set<ino_t> linked_;  // files with several links that were counted
   TreeUsage usage_;
@@ -110,13 +109,12 @@ class LiveWalk {
 
 }  // namespace
 
-StatusOr<LiveTreeUsage> MeasureLiveTree(const std::string& path,
-                                        std::chrono::milliseconds patience) {
+StatusOr<LiveTreeUsage> MeasureLiveTree(const std::string& path, absl::FunctionRef<bool()> enough) {
   UniqueFd root(open(path.c_str(), kDirectoryFlags));
   if (!root.valid()) return SyscallError("open", path);
   struct stat st;
   if (fstat(root.get(), &st) != 0) return SyscallError("fstat", path);
-  LiveWalk walk(st.st_dev, std::chrono::steady_clock::now() + patience);
+  LiveWalk walk(st.st_dev, enough);
   walk.Count(st);
   walk.Visit(std::move(root));
   walk.Run();

@@ -1,7 +1,6 @@
 #include "cri/metrics/writable_layers.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "absl/time/clock.h"
 
@@ -12,7 +11,7 @@ namespace {
 
 constexpr absl::Duration kFreshAtLeast = absl::Seconds(1);
 constexpr int kFreshFactor = 20;
-constexpr std::chrono::milliseconds kWalkPatience(30000);
+constexpr absl::Duration kWalkPatience = absl::Seconds(30);
 
 }  // namespace
 
@@ -78,7 +77,10 @@ void WritableLayers::CountNext() {
   const std::string directory = known->second.directory;
   mutex_.Unlock();
   const absl::Time started = absl::Now();
-  const auto measured = images::MeasureLiveTree(directory, kWalkPatience);
+  const auto measured = images::MeasureLiveTree(directory, [this, started] {
+    absl::MutexLock lock(&mutex_);
+    return ending_ || absl::Now() - started > kWalkPatience;
+  });
   const absl::Time now = absl::Now();
   mutex_.Lock();
   counted_.SignalAll();

@@ -97,6 +97,7 @@ Status OpenParts(Node* node) {
   node->events = std::make_unique<Background>(2);
   node->background = std::make_unique<Background>(2);
   node->creations = std::make_unique<CreateOperations>();
+  node->statistics = std::make_unique<Statistics>(Statistics::DescriptorBudget());
   return absl::OkStatus();
 }
 

@@ -78,14 +78,6 @@ class RuntimeService final : public v1::RuntimeService::Service {
                         v1::ExecSyncResponse* response) override;
   grpc::Status GetContainerEvents(grpc::ServerContext* context, const v1::GetEventsRequest* request,
                                   grpc::ServerWriter<v1::ContainerEventResponse>* writer) override;
-
-  // unimplemented.cc
-  grpc::Status Exec(grpc::ServerContext* context, const v1::ExecRequest* request,
-                    v1::ExecResponse* response) override;
-  grpc::Status Attach(grpc::ServerContext* context, const v1::AttachRequest* request,
-                      v1::AttachResponse* response) override;
-  grpc::Status PortForward(grpc::ServerContext* context, const v1::PortForwardRequest* request,
-                           v1::PortForwardResponse* response) override;
   grpc::Status ContainerStats(grpc::ServerContext* context,
                               const v1::ContainerStatsRequest* request,
                               v1::ContainerStatsResponse* response) override;
@@ -113,6 +105,14 @@ class RuntimeService final : public v1::RuntimeService::Service {
   grpc::Status StreamPodSandboxMetrics(
       grpc::ServerContext* context, const v1::StreamPodSandboxMetricsRequest* request,
       grpc::ServerWriter<v1::StreamPodSandboxMetricsResponse>* writer) override;
+
+  // unimplemented.cc
+  grpc::Status Exec(grpc::ServerContext* context, const v1::ExecRequest* request,
+                    v1::ExecResponse* response) override;
+  grpc::Status Attach(grpc::ServerContext* context, const v1::AttachRequest* request,
+                      v1::AttachResponse* response) override;
+  grpc::Status PortForward(grpc::ServerContext* context, const v1::PortForwardRequest* request,
+                           v1::PortForwardResponse* response) override;
   grpc::Status CheckpointContainer(grpc::ServerContext* context,
                                    const v1::CheckpointContainerRequest* request,
                                    v1::CheckpointContainerResponse* response) override;

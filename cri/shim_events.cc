@@ -66,6 +66,7 @@ void EndContainer(Node* node, const Container& container, const shim::JournalCon
   }
   const auto lost = node->containers.Update(
       container.id(), [](Container& ended) { RecordLostExit(&ended.record, kShimDied); });
+  node->statistics->Forget(container.id());
   (void)PersistContainer(node, container.id());
   if (lost != nullptr) PublishContainerEvent(node, v1::CONTAINER_STOPPED_EVENT, *lost);
 }
@@ -100,6 +101,7 @@ void NoteContainerExit(Node* node, const std::string& container_id, const Contai
     if (!container.exited()) RecordExit(&container.record, exit);
   });
   if (ended == nullptr) return;
+  node->statistics->Forget(container_id);
   // Until this is on disk the shim keeps the event: a crash in between replays the very same exit.
   if (const auto stored = PersistContainer(node, container_id); !stored.ok())
     node->log.Error("exit not recorded on disk, ignoring: a restart will find it in the shim",
@@ -126,6 +128,7 @@ void EndPodWithoutShim(Node* node, const std::string& pod_id) {
     pod.record.set_state(v1::SANDBOX_NOTREADY);
     pod.record.set_message(kShimDied);
   });
+  node->statistics->Forget(pod_id);
   if (!PersistSandbox(node, pod_id).ok())
     node->log.Warning("pod state not recorded, ignoring", {{kPodField, pod_id}});
   const auto journal =

@@ -47,6 +47,10 @@ struct Config {
     std::string shim_cgroup = "/gantry-shims";  // a cgroup path; "pod": inside the pod's limits
     std::map<std::string, RuntimeHandler> handlers;
   } runtime;
+
+  struct Metrics {
+    std::string cadvisor_socket;  // absolute; empty: none
+  } metrics;
 };
 
 // Reads the file and checks it (CheckConfig). kNotFound when there is no such file; else

@@ -112,6 +112,11 @@ std::vector<ConfigKey> SectionKeys(Config& config) {
       {"runtime", "shim_cgroup", &config.runtime.shim_cgroup,
        "Cgroup below which the shims live, outside the pods' limits; \"pod\": inside them.",
        ShimCgroup},
+      {"metrics", "cadvisor_socket", &config.metrics.cadvisor_socket,
+       "Socket where a cAdvisor finds containers as it finds those of CRI-O; it looks at\n"
+       "/var/run/crio/crio.sock. Cgroups of new containers are then named crio-ID.\n"
+       "Not needed where the kubelet has PodAndContainerStatsFromCRI. Empty: none.",
+       AbsolutePathOrEmpty},
   };
 }
 

@@ -1,12 +1,15 @@
 """Statistics and metrics of containers and pods."""
 
 import collections
+import http.client
 import itertools
+import json
 import os
 import pathlib
+import socket
 import threading
 
-from case import NAMESPACE_POD, GantryTest, wait_until
+from case import BASE, NAMESPACE_POD, GantryTest, wait_until
 from cri_call import CriCall
 
 MEGABYTE = 1 << 20
@@ -330,3 +333,93 @@ class Metrics(StatisticsTest):
         self.assertEqual(pod.id, self.crictl.json("statsp", "-o", "json", "--id", pod.id)["stats"][0]["attributes"]["id"])
         self.assertIn("container_memory_working_set_bytes", self.crictl("metricdescs"))
         self.assertIn(container, self.crictl("metricsp"))
+
+
+class Cadvisor(GantryTest):
+    """The compatibility socket, asked as cAdvisor's handler for CRI-O asks."""
+
+    def setUp(self):
+        super().setUp()
+        self.socket = self.daemon.folder / "crio.sock"
+        self.restart(f'[metrics]\ncadvisor_socket = "{self.socket}"\n')
+
+    def tearDown(self):
+        self.remove_everything()
+        self.restart("")
+        super().tearDown()
+
+    def restart(self, section):
+        self.daemon.stop()
+        kept = self.daemon.config.read_text().partition("[metrics]")[0]
+        self.daemon.config.write_text(kept + section)
+        self.daemon.start()
+
+    def get(self, connection, path):
+        connection.request("GET", path, headers={"Host": "crio"})
+        reply = connection.getresponse()
+        return reply.status, reply.read().decode()
+
+    def connect(self):
+        connection = http.client.HTTPConnection("crio")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(20)
+        connection.sock.connect(str(self.socket))
+        self.addCleanup(connection.close)
+        return connection
+
+    def test_a_container_is_found_by_the_name_of_its_cgroup(self):
+        labels = {"io.kubernetes.container.name": "one", "io.kubernetes.pod.name": "pod"}
+        pod = self.run_pod(network=NAMESPACE_POD)
+        container = self.launch(pod, "one", "sh", "-c", "echo text > /file; sleep 1000", labels=labels,
+                                annotations={"io.kubernetes.container.restartCount": "2"})
+        connection = self.connect()  # for all requests, as Go's client has it
+        status, text = self.get(connection, "/info")
+        self.assertEqual(200, status)
+        self.assertEqual(("overlay", str(self.daemon.root)),
+                         tuple(json.loads(text)[key] for key in ("storage_driver", "storage_root")))
+        groups = list(pathlib.Path("/sys/fs/cgroup").glob(f"**/{self.daemon.cgroup}/pod/crio-{container}"))
+        self.assertTrue(groups)
+        status, text = self.get(connection, f"/containers/{container}")
+        self.assertEqual(200, status)
+        found = json.loads(text)
+        self.assertEqual(("one", BASE, labels, "2", str(pod.log("one"))),
+                         (found["name"], found["image"], found["labels"],
+                          found["annotations"]["io.kubernetes.container.restartCount"], found["log_path"]))
+        self.assertIn(str(found["pid"]), (groups[0] / "cgroup.procs").read_text().split())
+        self.assertEqual(found["ip_addresses"][0], found["ip_address"])
+        self.assertRegex(found["ip_address"], r"^10\.83\.")
+        # Where cAdvisor measures what the container has written.
+        written = pathlib.Path(found["root"]) / "diff" / "file"
+        wait_until(written.exists, f"{written} is there")
+        self.assertEqual("text\n", written.read_text())
+        self.assertGreater(int(found["created_time"]), 0)
+
+    def test_what_is_not_there_is_404_and_the_connection_goes_on(self):
+        connection = self.connect()
+        for path in ("/containers/none", "/containers/", "/", "/pause/x"):
+            self.assertEqual(404, self.get(connection, path)[0], path)
+        connection.request("POST", "/info", body="")
+        reply = connection.getresponse()
+        reply.read()
+        self.assertEqual(405, reply.status)
+        self.assertEqual(200, self.get(connection, "/info")[0])
+
+    def test_only_root_may_ask_and_idle_clients_hold_up_nobody(self):
+        self.assertEqual(0o600, self.socket.stat().st_mode & 0o777)
+        held = [self.connect() for _ in range(5)]
+        self.assertEqual(200, self.get(self.connect(), "/info")[0])
+        self.assertEqual(200, self.get(held[0], "/info")[0])
+
+    def test_a_killed_daemons_socket_is_replaced_and_a_living_ones_is_not(self):
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(200, self.get(self.connect(), "/info")[0])
+        self.daemon.stop()
+        self.assertFalse(self.socket.exists())
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(self.socket))
+            other.listen()
+            with self.assertRaisesRegex(RuntimeError, "somebody listens"):
+                self.daemon.start()
+            self.socket.unlink()
+        self.daemon.start()

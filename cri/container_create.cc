@@ -175,8 +175,10 @@ class ContainerCreation {
 
   std::string CgroupPath() const {
     const std::string& parent = sandbox_->record.cgroup_parent();
-    return absl::StrCat(parent.empty() ? absl::StrCat("/gantry/", sandbox_->id()) : parent,
-                        "/gantry-", id_);
+    // cAdvisor takes a container for CRI-O's by the name of its cgroup.
+    const char* const prefix = node_.config.metrics.cadvisor_socket.empty() ? "gantry" : "crio";
+    return absl::StrCat(parent.empty() ? absl::StrCat("/gantry/", sandbox_->id()) : parent, "/",
+                        prefix, "-", id_);
   }
 
   Status MakeRootfs() {

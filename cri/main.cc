@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include <CLI/CLI.hpp>
 
+#include "cri/cadvisor_socket.h"
 #include "cri/node.h"
 #include "cri/node_features.h"
 #include "cri/pod_user_namespace.h"
@@ -113,6 +114,7 @@ Status OpenParts(Node* node) {
   node->events = std::make_unique<Background>(2);
   node->background = std::make_unique<Background>(2);
   node->creations = std::make_unique<CreateOperations>();
+  node->statistics = std::make_unique<Statistics>(Statistics::DescriptorBudget());
   return absl::OkStatus();
 }
 
@@ -139,7 +141,12 @@ Status Run(const Flags& flags) {
   node.started_at_ns = absl::ToUnixNanos(absl::Now());
   RETURN_IF_ERROR(OpenParts(&node));
   Restore(&node);
+  std::unique_ptr<CadvisorSocket> cadvisor;
+  if (const std::string& path = node.config.metrics.cadvisor_socket; !path.empty()) {
+    ASSIGN_OR_RETURN(cadvisor, CadvisorSocket::Listen(&node, path));
+  }
   const Status served = ServeUntilSignal(&node);
+  cadvisor.reset();
   Quiesce(&node);
   return served;
 }

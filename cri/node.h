@@ -14,6 +14,7 @@
 #include "cri/create_operations.h"
 #include "cri/event_feed.h"
 #include "cri/log.h"
+#include "cri/metrics/statistics.h"
 #include "cri/name_registry.h"
 #include "cri/network/cni.h"
 #include "cri/object_locks.h"
@@ -70,7 +71,8 @@ struct Node {
 
   ObjectTable<Sandbox> sandboxes;
   ObjectTable<Container> containers;
-  EventFeed feed;             // for GetContainerEvents
+  EventFeed feed;  // for GetContainerEvents
+  std::unique_ptr<Statistics> statistics;
   NameRegistry names;         // of sandboxes and containers
   ObjectLocks stops;          // by sandbox: one stop or removal at a time
   absl::Mutex persist_order;  // see persist.h

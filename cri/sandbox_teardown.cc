@@ -98,6 +98,7 @@ Status StopLocked(Node* node, const std::string& id) {
       id, [](Sandbox& changed) { changed.record.set_state(v1::SANDBOX_NOTREADY); });
   if (sandbox == nullptr || sandbox->record.stopped()) return absl::OkStatus();
   node->streaming->EndSessions(id);
+  node->statistics->Forget(id);  // it holds the network namespace
   const std::string context = absl::StrCat("stop pod sandbox \"", id, "\"");
   RETURN_IF_ERROR_CONTEXT(KillContainers(node, id), context);
   EndShim(node, *sandbox);

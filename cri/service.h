@@ -85,8 +85,6 @@ class RuntimeService final : public v1::RuntimeService::Service {
                       v1::AttachResponse* response) override;
   grpc::Status PortForward(grpc::ServerContext* context, const v1::PortForwardRequest* request,
                            v1::PortForwardResponse* response) override;
-
-  // unimplemented.cc
   grpc::Status ContainerStats(grpc::ServerContext* context,
                               const v1::ContainerStatsRequest* request,
                               v1::ContainerStatsResponse* response) override;
@@ -114,6 +112,8 @@ class RuntimeService final : public v1::RuntimeService::Service {
   grpc::Status StreamPodSandboxMetrics(
       grpc::ServerContext* context, const v1::StreamPodSandboxMetricsRequest* request,
       grpc::ServerWriter<v1::StreamPodSandboxMetricsResponse>* writer) override;
+
+  // unimplemented.cc
   grpc::Status CheckpointContainer(grpc::ServerContext* context,
                                    const v1::CheckpointContainerRequest* request,
                                    v1::CheckpointContainerResponse* response) override;

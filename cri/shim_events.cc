@@ -69,6 +69,7 @@ void EndContainer(Node* node, const Container& container, const shim::JournalCon
   const auto lost = node->containers.Update(
       container.id(), [](Container& ended) { RecordLostExit(&ended.record, kShimDied); });
   node->streaming->EndSessions(container.id());
+  node->statistics->Forget(container.id());
   (void)PersistContainer(node, container.id());
   if (lost != nullptr) PublishContainerEvent(node, v1::CONTAINER_STOPPED_EVENT, *lost);
 }
@@ -104,6 +105,7 @@ Status NoteContainerExit(Node* node, const std::string& container_id, const Cont
   });
   if (ended == nullptr) return absl::OkStatus();
   node->streaming->EndSessions(container_id);
+  node->statistics->Forget(container_id);
   // Until this is on disk the shim keeps the event: a crash in between replays the very same exit.
   const Status stored = PersistContainer(node, container_id);
   if (!stored.ok())
@@ -132,6 +134,7 @@ void EndPodWithoutShim(Node* node, const std::string& pod_id) {
     pod.record.set_state(v1::SANDBOX_NOTREADY);
     pod.record.set_message(kShimDied);
   });
+  node->statistics->Forget(pod_id);
   if (!PersistSandbox(node, pod_id).ok())
     node->log.Warning("pod state not recorded, ignoring", {{kPodField, pod_id}});
   const auto journal =

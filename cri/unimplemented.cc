@@ -12,59 +12,6 @@ grpc::Status NotImplemented(absl::string_view rpc) {
 
 }  // namespace
 
-grpc::Status RuntimeService::ContainerStats(grpc::ServerContext*, const v1::ContainerStatsRequest*,
-                                            v1::ContainerStatsResponse*) {
-  return NotImplemented("ContainerStats");
-}
-
-grpc::Status RuntimeService::ListContainerStats(grpc::ServerContext*,
-                                                const v1::ListContainerStatsRequest*,
-                                                v1::ListContainerStatsResponse*) {
-  return NotImplemented("ListContainerStats");
-}
-
-grpc::Status RuntimeService::StreamContainerStats(
-    grpc::ServerContext*, const v1::StreamContainerStatsRequest*,
-    grpc::ServerWriter<v1::StreamContainerStatsResponse>*) {
-  return NotImplemented("StreamContainerStats");
-}
-
-grpc::Status RuntimeService::PodSandboxStats(grpc::ServerContext*,
-                                             const v1::PodSandboxStatsRequest*,
-                                             v1::PodSandboxStatsResponse*) {
-  return NotImplemented("PodSandboxStats");
-}
-
-grpc::Status RuntimeService::ListPodSandboxStats(grpc::ServerContext*,
-                                                 const v1::ListPodSandboxStatsRequest*,
-                                                 v1::ListPodSandboxStatsResponse*) {
-  return NotImplemented("ListPodSandboxStats");
-}
-
-grpc::Status RuntimeService::StreamPodSandboxStats(
-    grpc::ServerContext*, const v1::StreamPodSandboxStatsRequest*,
-    grpc::ServerWriter<v1::StreamPodSandboxStatsResponse>*) {
-  return NotImplemented("StreamPodSandboxStats");
-}
-
-grpc::Status RuntimeService::ListMetricDescriptors(grpc::ServerContext*,
-                                                   const v1::ListMetricDescriptorsRequest*,
-                                                   v1::ListMetricDescriptorsResponse*) {
-  return NotImplemented("ListMetricDescriptors");
-}
-
-grpc::Status RuntimeService::ListPodSandboxMetrics(grpc::ServerContext*,
-                                                   const v1::ListPodSandboxMetricsRequest*,
-                                                   v1::ListPodSandboxMetricsResponse*) {
-  return NotImplemented("ListPodSandboxMetrics");
-}
-
-grpc::Status RuntimeService::StreamPodSandboxMetrics(
-    grpc::ServerContext*, const v1::StreamPodSandboxMetricsRequest*,
-    grpc::ServerWriter<v1::StreamPodSandboxMetricsResponse>*) {
-  return NotImplemented("StreamPodSandboxMetrics");
-}
-
 grpc::Status RuntimeService::CheckpointContainer(grpc::ServerContext*,
                                                  const v1::CheckpointContainerRequest*,
                                                  v1::CheckpointContainerResponse*) {

@@ -27,6 +27,8 @@ namespace gantry::images {
 namespace {
 
 constexpr char kTrash[] = ".trash";
+// The writable layer's name in containers/storage and Docker, under which cAdvisor measures it.
+constexpr char kUpper[] = "/diff";
 
 Status CheckId(absl::string_view id) {
   const bool good = !id.empty() && id.size() <= 128 &&
@@ -134,7 +136,7 @@ StatusOr<std::vector<std::string>> Snapshots::State::Lower(
 Status Snapshots::State::MakeFolders(const std::string& folder,
                                      const std::vector<std::string>& lower,
                                      const IdMap& id_map) const {
-  const std::string upper = folder + "/upper", work = folder + "/work";
+  const std::string upper = folder + kUpper, work = folder + "/work";
   if (mkdir(upper.c_str(), 0755) != 0) return SyscallError("mkdir", upper);
   if (mkdir(work.c_str(), 0700) != 0) return SyscallError("mkdir", work);
   if (!lower.empty()) return CopyRootMetadata(lower[0], upper, id_map);
@@ -159,7 +161,7 @@ StatusOr<UniqueFd> Snapshots::Create(const std::string& container_id,
   RETURN_IF_ERROR(s.MakeFolders(folder, lower, id_map));
   OverlayPlan plan;
   for (const std::string& path : lower) plan.lower.push_back(s.InWorkshop(path));
-  plan.upper = s.InWorkshop(folder + "/upper");
+  plan.upper = s.InWorkshop(folder + kUpper);
   plan.work = s.InWorkshop(folder + "/work");
   plan.user_namespace = id_map.user_namespace;
   ASSIGN_OR_RETURN_CONTEXT(UniqueFd mount, s.workshop->MakeOverlay(plan),
@@ -198,7 +200,7 @@ Status Snapshots::Remove(const std::string& container_id) {
 }
 
 std::string Snapshots::UpperDirectory(const std::string& container_id) const {
-  return state_->Folder(container_id) + "/upper";
+  return state_->Folder(container_id) + kUpper;
 }
 
 std::vector<std::string> Snapshots::List() const {

@@ -26,7 +26,7 @@ struct IdMap {
 
 class Snapshots {
  public:
-  // `directory` (below the store's root; made when missing) holds <container id>/{upper,work}.
+  // `directory` (below the store's root; made when missing) holds <container id>/{diff,work}.
   // `store` outlives this.
   static StatusOr<std::unique_ptr<Snapshots>> Open(const ImageStore* store,
                                                    const std::string& directory,

@@ -58,6 +58,10 @@ struct Config {
     std::vector<std::string> cdi_spec_dirs = {"/etc/cdi", "/var/run/cdi"};  // later ones win
     std::map<std::string, RuntimeHandler> handlers;
   } runtime;
+
+  struct Metrics {
+    std::string cadvisor_socket;  // absolute; empty: none
+  } metrics;
 };
 
 // Reads the file and checks it (CheckConfig). kNotFound when there is no such file; else

@@ -158,6 +158,11 @@ std::vector<ConfigKey> SectionKeys(Config& config) {
       {"runtime", "cdi_spec_dirs", &config.runtime.cdi_spec_dirs,
        "Folders of CDI files (devices that vendors describe); a later one wins over an earlier.",
        AbsolutePaths},
+      {"metrics", "cadvisor_socket", &config.metrics.cadvisor_socket,
+       "Socket where a cAdvisor finds containers as it finds those of CRI-O; it looks at\n"
+       "/var/run/crio/crio.sock. Cgroups of new containers are then named crio-ID.\n"
+       "Not needed where the kubelet has PodAndContainerStatsFromCRI. Empty: none.",
+       AbsolutePathOrEmpty},
   };
 }
 

@@ -16,7 +16,7 @@ namespace gantry::cri {
 using ConfigTarget = std::variant<std::string*, int*, std::vector<std::string>*>;
 
 struct ConfigKey {
-  const char* section;  // "" at the top, else "image", "network", …
+  const char* section;  // "" at the top, else "image", "network", "runtime", …
   const char* key;
   ConfigTarget target;
   const char* comment;                   // lines separated by \n, without "# "

@@ -22,7 +22,8 @@ type peer struct {
 	runtime cri.RuntimeServiceClient
 	images  cri.ImageServiceClient
 	conn    *grpc.ClientConn
-	pods    int // counts, for names
+	pods    int    // counts, for names
+	parent  string // cgroup of the pods' own cgroups; empty: none is asked for
 }
 
 func dial(name, folder, socket string) (*peer, error) {
@@ -51,11 +52,15 @@ func (p *peer) podConfig() (*cri.PodSandboxConfig, error) {
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return nil, err
 	}
+	parent := ""
+	if p.parent != "" {
+		parent = p.parent + "/" + name
+	}
 	return &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: name, Uid: name + "-uid", Namespace: "bench"},
 		LogDirectory: logs,
 		Labels:       map[string]string{"bench": "yes"},
-		Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{
+		Linux: &cri.LinuxPodSandboxConfig{CgroupParent: parent, SecurityContext: &cri.LinuxSandboxSecurityContext{
 			NamespaceOptions: hostNetwork(),
 			Seccomp:          &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault},
 		}},

@@ -1,6 +1,6 @@
 // Criload does to CRI servers what a kubelet does, measures what it costs, and prints tables. run.sh starts it.
 //
-//	criload [-number N] [-pods N] [-rest 60s] [-parts cycle,pods,syscalls] NAME=FOLDER=SOCKET…
+//	criload [-number N] [-pods N] [-rest 60s] [-parts cycle,pods,stats,syscalls] NAME=FOLDER=SOCKET…
 //
 // FOLDER has the files launch, a program that becomes the daemon, and pid. Ratios are the last server's value by the first's.
 package main
@@ -39,7 +39,7 @@ func measure() error {
 	number := flag.Int("number", 30, "cycles")
 	count := flag.Int("pods", 50, "pods that stand at the same time")
 	rest := flag.Duration("rest", time.Minute, "how long the idle servers are watched")
-	parts := flag.String("parts", "cycle,pods,syscalls", "what to measure")
+	parts := flag.String("parts", "cycle,pods,stats,syscalls", "what to measure")
 	flag.Parse()
 	peers, err := connect(flag.Args())
 	if err != nil {
@@ -51,6 +51,8 @@ func measure() error {
 			err = cycles(peers, *number)
 		case "pods":
 			err = pods(peers, *count, *rest)
+		case "stats":
+			err = statistics(peers, *count)
 		case "syscalls":
 			syscalls(peers)
 		default:

@@ -1,0 +1,56 @@
+// Measurements as samples of the families in metric_families.h. Pure functions: what is not known
+// makes no sample.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+#include "cri/metric_families.h"
+#include "cri/metrics/cgroup_reader.h"
+#include "cri/metrics/process_counts.h"
+
+namespace gantry::cri {
+
+using Samples = google::protobuf::RepeatedPtrField<v1::Metric>;
+// The values of kBaseLabels.
+using BaseLabels = std::array<std::string, kBaseLabels.size()>;
+
+// Appends samples of one object at one time.
+class SampleWriter {
+ public:
+  // `samples` and `labels` are borrowed.
+  SampleWriter(Samples* samples, const BaseLabels* labels, int64_t at_ns)
+      : samples_(*samples), labels_(*labels), at_ns_(at_ns) {}
+  // `labels`: values of the family's own.
+  void Add(Metric metric, std::optional<uint64_t> value,
+           std::initializer_list<absl::string_view> labels = {});
+
+ private:
+  Samples& samples_;
+  const BaseLabels& labels_;
+  const int64_t at_ns_;
+};
+
+// CPU, memory and pressure.
+void AddUse(const GroupUse& use, SampleWriter* writer);
+// Throttling, limits, threads, block I/O, huge pages.
+void AddDetail(const GroupUse& use, const GroupDetail& detail, SampleWriter* writer);
+void AddNetwork(const std::vector<InterfaceCounters>& interfaces, SampleWriter* writer);
+void AddProcesses(const ProcessCounts& counts, std::optional<uint64_t> open_file_limit,
+                  SampleWriter* writer);
+
+// The file system of the writable layers.
+struct FileSystemUse {
+  std::string device;
+  std::optional<uint64_t> bytes, inodes, inodes_free;
+};
+void AddFileSystem(const FileSystemUse& file_system, std::optional<uint64_t> layer_bytes,
+                   SampleWriter* writer);
+
+}  // namespace gantry::cri

@@ -1,0 +1,146 @@
+#include "cri/metric_samples.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+namespace gantry::cri {
+namespace {
+
+using ::testing::ElementsAre;
+
+const BaseLabels kLabels = {"main", "/pods/c1", "image:1", "c1", "default", "web"};
+
+// Values by "name" or "name{own,labels}".
+std::map<std::string, uint64_t> ByName(const Samples& samples) {
+  std::map<std::string, uint64_t> found;
+  for (const v1::Metric& sample : samples) {
+    std::string name = sample.name();
+    const int own = sample.label_values_size() - static_cast<int>(kLabels.size());
+    for (int i = 0; i < own; ++i)
+      name += (i == 0 ? "{" : ",") + sample.label_values(static_cast<int>(kLabels.size()) + i);
+    if (own > 0) name += "}";
+    EXPECT_EQ(found.count(name), 0u) << name << " twice: Prometheus refuses that";
+    found[name] = sample.value().value();
+  }
+  return found;
+}
+
+GroupUse FullUse() {
+  GroupUse use;
+  use.cpu_ns = 2'900'000'000;
+  use.memory = {.usage = 100,
+                .inactive_file = 30,
+                .rss = 1,
+                .cache = 2,
+                .mapped_file = 3,
+                .page_faults = 5,
+                .major_page_faults = 6,
+                .limit = 1000,
+                .swap = 7};
+  use.cpu_pressure = use.memory_pressure = use.io_pressure =
+      Pressure{.some = {.total_us = 3'500'000}, .full = {.total_us = 1'000'000}};
+  return use;
+}
+
+GroupDetail FullDetail() {
+  GroupDetail detail;
+  detail.cpu_user_ns = detail.cpu_system_ns = detail.throttled_ns = 1'000'000'000;
+  detail.periods = detail.throttled_periods = detail.cpu_shares = detail.period_us = 10;
+  detail.quota_us = 20;
+  detail.max_memory = detail.limit_hits = detail.kernel_memory = detail.oom_kills = 1;
+  detail.reserved_memory = detail.swap_limit = detail.max_threads = kNoLimit;
+  detail.threads = 2;
+  detail.devices = {
+      {.major = 0, .minor = 77, .read_bytes = 1, .write_bytes = 2, .reads = 3, .writes = 4}};
+  detail.huge_pages = {{"2MB", 5, 6}};
+  return detail;
+}
+
+Samples Everything() {
+  Samples samples;
+  SampleWriter writer(&samples, &kLabels, 42);
+  writer.Add(Metric::kLastSeen, 1);
+  writer.Add(Metric::kStartTime, 1);
+  AddUse(FullUse(), &writer);
+  AddDetail(FullUse(), FullDetail(), &writer);
+  AddNetwork({{.name = "eth0", .rx_bytes = 9}}, &writer);
+  AddProcesses({.processes = 1, .descriptors = 2, .sockets = 3}, 1024, &writer);
+  AddFileSystem({.device = "/dev/x", .bytes = 1, .inodes = 2, .inodes_free = 1}, 5, &writer);
+  return samples;
+}
+
+TEST(MetricFamilies, HaveSamplesWithAsManyLabelsAsKeys) {
+  std::map<std::string, int> keys;
+  for (const MetricFamily& family : MetricFamilies()) {
+    EXPECT_NE(*family.help, '\0') << family.name;
+    int own = 0;
+    for (const char* label : family.labels) own += label != nullptr ? 1 : 0;
+    keys[family.name] = static_cast<int>(kBaseLabels.size()) + own;
+  }
+  EXPECT_EQ(keys.size(), 56u) << "what cAdvisor serves through the kubelet";
+  std::set<std::string> seen;
+  for (const v1::Metric& sample : Everything()) {
+    ASSERT_TRUE(keys.contains(sample.name())) << sample.name();
+    EXPECT_EQ(sample.label_values_size(), keys[sample.name()]) << sample.name();
+    EXPECT_EQ(sample.timestamp(), 42);
+    seen.insert(sample.name());
+  }
+  for (const auto& [name, count] : keys) EXPECT_TRUE(seen.contains(name)) << name;
+}
+
+TEST(MetricSamples, CarryTheLabelsThatTellWhoseTheyAre) {
+  Samples samples;
+  SampleWriter(&samples, &kLabels, 1).Add(Metric::kCpuUsageSeconds, 1, {"total"});
+  ASSERT_EQ(samples.size(), 1);
+  EXPECT_THAT(samples[0].label_values(),
+              ElementsAre("main", "/pods/c1", "image:1", "c1", "default", "web", "total"));
+  EXPECT_EQ(samples[0].metric_type(), v1::COUNTER);
+}
+
+TEST(MetricSamples, CountInTheUnitsOfTheirNames) {
+  const auto values = ByName(Everything());
+  EXPECT_EQ(values.at("container_cpu_usage_seconds_total{total}"), 2u);
+  EXPECT_EQ(values.at("container_memory_working_set_bytes"), 70u);
+  EXPECT_EQ(values.at("container_pressure_cpu_waiting_seconds_total"), 3u);
+  EXPECT_EQ(values.at("container_pressure_cpu_stalled_seconds_total"), 1u);
+  EXPECT_EQ(values.at("container_memory_failures_total{pgmajfault,container}"), 6u);
+  EXPECT_EQ(values.at("container_network_receive_bytes_total{eth0}"), 9u);
+  EXPECT_EQ(values.at("container_blkio_device_usage_total{0:77,0,77,Write}"), 2u);
+  EXPECT_EQ(values.at("container_fs_reads_total{0:77}"), 3u);
+  EXPECT_EQ(values.at("container_fs_usage_bytes{/dev/x}"), 5u);
+  EXPECT_EQ(values.at("container_ulimits_soft{max_open_files}"), 1024u);
+  EXPECT_EQ(values.at("container_hugetlb_max_usage_bytes{2MB}"), 6u);
+  EXPECT_EQ(values.at("container_spec_memory_limit_bytes"), 1000u);
+  EXPECT_EQ(values.at("container_spec_memory_swap_limit_bytes"), 0u) << "no limit";
+  EXPECT_EQ(values.at("container_threads_max"), 0u) << "no limit";
+}
+
+TEST(MetricSamples, MakeNothingOfWhatIsNotKnown) {
+  Samples samples;
+  SampleWriter writer(&samples, &kLabels, 1);
+  AddUse({}, &writer);
+  AddDetail({}, {}, &writer);
+  AddNetwork({}, &writer);
+  AddFileSystem({}, std::nullopt, &writer);
+  EXPECT_EQ(samples.size(), 0);
+  AddProcesses({.processes = 3}, std::nullopt, &writer);
+  EXPECT_EQ(samples.size(), 1) << "more descriptors than are looked at";
+}
+
+TEST(MetricSamples, SayNothingOfPeriodsWithoutAQuota) {
+  GroupDetail detail = FullDetail();
+  detail.quota_us = kNoLimit;
+  Samples samples;
+  SampleWriter writer(&samples, &kLabels, 1);
+  AddDetail({}, detail, &writer);
+  const auto values = ByName(samples);
+  EXPECT_FALSE(values.contains("container_cpu_cfs_periods_total"));
+  EXPECT_FALSE(values.contains("container_spec_cpu_quota"));
+  EXPECT_TRUE(values.contains("container_spec_cpu_period"));
+}
+
+}  // namespace
+}  // namespace gantry::cri

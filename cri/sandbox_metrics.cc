@@ -1,0 +1,129 @@
+// ListPodSandboxMetrics and StreamPodSandboxMetrics: READY pods with their running containers.
+//
+// Of a pod: its network (under the sandbox's id, as cAdvisor has it under the pause container) and
+// the use of its cgroup, which is what the pod costs as a whole. No two samples of a family have
+// the same labels: Prometheus refuses the whole answer else.
+#include <sys/statvfs.h>
+
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+#include "cri/metric_samples.h"
+#include "cri/metrics/block_devices.h"
+#include "cri/rpc.h"
+#include "cri/service.h"
+#include "cri/usage.h"
+
+namespace gantry::cri {
+namespace {
+
+FileSystemUse LayerFileSystem(const std::string& root) {
+  FileSystemUse use;
+  use.device = FileSystemDevice(root);
+  struct statvfs st;
+  if (statvfs(root.c_str(), &st) != 0) return use;
+  use.bytes = st.f_blocks * st.f_frsize;
+  use.inodes = st.f_files;
+  use.inodes_free = st.f_ffree;
+  return use;
+}
+
+class MetricsList {
+ public:
+  explicit MetricsList(Node* node)
+      : node_(*node), running_(RunningNow(*node)), files_(LayerFileSystem(node->images->root())) {
+    AwaitLayers(node, running_.containers);
+  }
+
+  [[nodiscard]] const std::vector<std::shared_ptr<const Sandbox>>& pods() const {
+    return running_.pods;
+  }
+
+  void Fill(const Sandbox& sandbox, v1::PodSandboxMetrics* message) {
+    message->set_pod_sandbox_id(sandbox.id());
+    AddPod(sandbox, message->mutable_metrics());
+    for (const auto& container : running_.by_pod[sandbox.id()]) {
+      const auto group = ReadContainerGroup(&node_, *container);
+      if (!group.ok()) continue;  // it has gone meanwhile
+      v1::ContainerMetrics* metrics = message->add_container_metrics();
+      metrics->set_container_id(container->id());
+      AddContainer(sandbox, *container, group->use, metrics->mutable_metrics());
+    }
+  }
+
+ private:
+  void AddPod(const Sandbox& sandbox, Samples* samples) {
+    const v1::PodSandboxMetadata& pod = sandbox.config->metadata();
+    BaseLabels labels = {"", PodCgroupPath(sandbox), "", "", pod.namespace_(), pod.name()};
+    // Two attempts of a pod can be there at once, in one cgroup.
+    const bool first =
+        pods_seen_.insert(absl::StrCat(labels[1], "|", labels[4], "|", labels[5])).second;
+    const auto group = ReadPodGroup(&node_, sandbox);
+    if (group && first) {
+      SampleWriter writer(samples, &labels, group->use.read_at_ns);
+      AddUse(group->use, &writer);
+    }
+    labels[3] = sandbox.id();
+    SampleWriter writer(samples, &labels, absl::GetCurrentTimeNanos());
+    if (const auto network = ReadPodNetwork(&node_, sandbox)) AddNetwork(*network, &writer);
+  }
+
+  void AddContainer(const Sandbox& sandbox, const Container& container, const GroupUse& use,
+                    Samples* samples) {
+    const v1::PodSandboxMetadata& pod = sandbox.config->metadata();
+    const v1::ImageSpec& image = container.config->image();
+    const BaseLabels labels = {
+        container.config->metadata().name(),
+        container.record.cgroup_path(),
+        image.user_specified_image().empty() ? image.image() : image.user_specified_image(),
+        container.id(),
+        pod.namespace_(),
+        pod.name()};
+    SampleWriter writer(samples, &labels, use.read_at_ns);
+    writer.Add(Metric::kLastSeen, static_cast<uint64_t>(use.read_at_ns) / kNsPerSecond);
+    writer.Add(Metric::kStartTime,
+               static_cast<uint64_t>(container.record.started_at_ns()) / kNsPerSecond);
+    AddUse(use, &writer);
+    AddDetail(use, node_.statistics->Detail(container.id(), container.cgroup), &writer);
+    AddProcesses(CountProcesses(container.cgroup), OpenFileLimit(container.record.pid()), &writer);
+    const auto layer = node_.statistics->layers().Find(LayerOf(node_, container.id()));
+    AddFileSystem(files_, layer ? std::optional(layer->bytes) : std::nullopt, &writer);
+  }
+
+  static constexpr uint64_t kNsPerSecond = 1'000'000'000;
+
+  Node& node_;
+  Running running_;
+  const FileSystemUse files_;
+  std::set<std::string> pods_seen_;
+};
+
+}  // namespace
+
+grpc::Status RuntimeService::ListPodSandboxMetrics(grpc::ServerContext*,
+                                                   const v1::ListPodSandboxMetricsRequest*,
+                                                   v1::ListPodSandboxMetricsResponse* response) {
+  MetricsList list(&node_);
+  for (const auto& sandbox : list.pods()) list.Fill(*sandbox, response->add_pod_metrics());
+  return grpc::Status::OK;
+}
+
+grpc::Status RuntimeService::StreamPodSandboxMetrics(
+    grpc::ServerContext*, const v1::StreamPodSandboxMetricsRequest*,
+    grpc::ServerWriter<v1::StreamPodSandboxMetricsResponse>* writer) {
+  constexpr int kBatch = 50;  // 1 to 2 MB
+  MetricsList list(&node_);
+  v1::StreamPodSandboxMetricsResponse batch;
+  for (const auto& sandbox : list.pods()) {
+    list.Fill(*sandbox, batch.add_pod_sandbox_metrics());
+    if (batch.pod_sandbox_metrics_size() < kBatch) continue;
+    if (!writer->Write(batch)) return grpc::Status::OK;
+    batch.Clear();
+  }
+  if (batch.pod_sandbox_metrics_size() > 0) writer->Write(batch);
+  return grpc::Status::OK;
+}
+
+}  // namespace gantry::cri

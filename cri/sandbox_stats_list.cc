@@ -1,0 +1,56 @@
+// ListPodSandboxStats and StreamPodSandboxStats: of READY pods. What cannot be read of one stays
+// away, and never fails the list.
+#include "absl/strings/match.h"
+
+#include "cri/rpc.h"
+#include "cri/service.h"
+#include "cri/usage.h"
+
+namespace gantry::cri {
+namespace {
+
+bool Matches(const Sandbox& sandbox, const v1::PodSandboxStatsFilter& filter) {
+  return absl::StartsWith(sandbox.id(), filter.id()) &&
+         LabelsMatch(filter.label_selector(), sandbox.config->labels());
+}
+
+// READY pods that the filter lets through, and what runs at all.
+Running Wanted(Node* node, const v1::PodSandboxStatsFilter& filter) {
+  Running running = RunningNow(*node);
+  std::erase_if(running.pods,
+                [&filter](const auto& sandbox) { return !Matches(*sandbox, filter); });
+  Containers containers;
+  for (const auto& sandbox : running.pods)
+    for (const auto& container : running.by_pod[sandbox->id()]) containers.push_back(container);
+  AwaitLayers(node, containers);
+  return running;
+}
+
+}  // namespace
+
+grpc::Status RuntimeService::ListPodSandboxStats(grpc::ServerContext*,
+                                                 const v1::ListPodSandboxStatsRequest* request,
+                                                 v1::ListPodSandboxStatsResponse* response) {
+  Running wanted = Wanted(&node_, request->filter());
+  for (const auto& sandbox : wanted.pods)
+    *response->add_stats() = StatsOfPod(&node_, *sandbox, wanted.by_pod[sandbox->id()]);
+  return grpc::Status::OK;
+}
+
+grpc::Status RuntimeService::StreamPodSandboxStats(
+    grpc::ServerContext*, const v1::StreamPodSandboxStatsRequest* request,
+    grpc::ServerWriter<v1::StreamPodSandboxStatsResponse>* writer) {
+  constexpr int kBatch = 500;
+  Running wanted = Wanted(&node_, request->filter());
+  v1::StreamPodSandboxStatsResponse batch;
+  for (const auto& sandbox : wanted.pods) {
+    *batch.add_pod_sandbox_stats() = StatsOfPod(&node_, *sandbox, wanted.by_pod[sandbox->id()]);
+    if (batch.pod_sandbox_stats_size() < kBatch) continue;
+    if (!writer->Write(batch)) return grpc::Status::OK;
+    batch.Clear();
+  }
+  if (batch.pod_sandbox_stats_size() > 0) writer->Write(batch);
+  return grpc::Status::OK;
+}
+
+}  // namespace gantry::cri

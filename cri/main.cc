@@ -92,7 +92,9 @@ Status OpenParts(Node* node) {
   NetworkOptions network;
   network.conf_dir = config.network.conf_dir;
   network.bin_dirs = config.network.bin_dirs;
-  node->network = std::make_unique<Network>(network);
+  network.allowed_annotations = config.network.allowed_annotations;
+  ASSIGN_OR_RETURN(network.ip_preference, ParseIpPreference(config.network.ip_preference));
+  node->network = std::make_unique<Network>(network, node->log);
   ASSIGN_OR_RETURN(node->reactor, shim::Reactor::Create());
   node->events = std::make_unique<Background>(2);
   node->background = std::make_unique<Background>(2);
@@ -106,6 +108,7 @@ void Quiesce(Node* node) {
   node->creations.reset();  // waits for what is being made
   for (const auto& sandbox : node->sandboxes.List())
     if (sandbox->shim != nullptr) sandbox->shim->client->Close();
+  node->network->Cancel();
   node->events.reset();
   node->background.reset();
 }

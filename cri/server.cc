@@ -90,6 +90,7 @@ Status ServeUntilSignal(Node* node) {
   node->log.Info("ending: pods run on", {{"signal", sigabbrev_np(signal)}});
   node->feed.Close();
   server->Shutdown(std::chrono::system_clock::now() + kShutdownPatience);
+  node->network->Cancel();  // a CNI DEL that hangs: it stays owed
   server->Wait();
   unlink(path.c_str());
   return absl::OkStatus();

@@ -52,6 +52,17 @@ Status LayerCount(const ConfigTarget& target) {
       absl::StrCat(count, " is not in the range 1 to ", kMaxConcurrentLayers));
 }
 
+Status IpPreferenceName(const ConfigTarget& target) {
+  return OneOf(Text(target), {"cni", "ipv4", "ipv6"});
+}
+
+Status NetworkAnnotationNames(const ConfigTarget& target) {
+  for (const std::string& name : **std::get_if<std::vector<std::string>*>(&target))
+    RETURN_IF_ERROR(OneOf(
+        name, {"io.gantry/ips", "io.gantry/mac", "io.gantry/aliases", "io.gantry/ip-ranges"}));
+  return absl::OkStatus();
+}
+
 Status CgroupDriver(const ConfigTarget& target) {
   RETURN_IF_ERROR(OneOf(Text(target), {"cgroupfs", "systemd"}));
   if (Text(target) == "cgroupfs") return absl::OkStatus();
@@ -104,6 +115,14 @@ std::vector<ConfigKey> SectionKeys(Config& config) {
        "CNI configuration; the first valid file by name is used.", AbsolutePath},
       {"network", "bin_dirs", &config.network.bin_dirs,
        "Folders of CNI plugins, searched in this order.", AbsolutePaths},
+      {"network", "ip_preference", &config.network.ip_preference,
+       "A pod's primary address where it has several: ipv4, ipv6, or cni (the plugin's first).",
+       IpPreferenceName},
+      {"network", "allowed_annotations", &config.network.allowed_annotations,
+       "Of io.gantry/ips, io.gantry/mac, io.gantry/aliases and io.gantry/ip-ranges: those by "
+       "which\n"
+       "pods may choose addresses. Whoever may make pods can then take another pod's.",
+       NetworkAnnotationNames},
       {"runtime", "cgroup_driver", &config.runtime.cgroup_driver,
        "Who makes cgroups: cgroupfs (systemd is not implemented yet). As in the kubelet.",
        CgroupDriver},

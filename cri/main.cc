@@ -99,6 +99,7 @@ Status OpenParts(Node* node) {
   node->events = std::make_unique<Background>(2);
   node->background = std::make_unique<Background>(2);
   node->creations = std::make_unique<CreateOperations>();
+  node->network_debts = std::make_unique<NetworkDebts>(node);
   return absl::OkStatus();
 }
 
@@ -109,6 +110,7 @@ void Quiesce(Node* node) {
   for (const auto& sandbox : node->sandboxes.List())
     if (sandbox->shim != nullptr) sandbox->shim->client->Close();
   node->network->Cancel();
+  node->network_debts.reset();
   node->events.reset();
   node->background.reset();
 }

@@ -15,6 +15,7 @@
 #include "cri/log.h"
 #include "cri/name_registry.h"
 #include "cri/network/cni.h"
+#include "cri/network_debts.h"
 #include "cri/object_locks.h"
 #include "cri/object_table.h"
 #include "cri/sandbox.h"
@@ -64,8 +65,10 @@ struct Node {
   EventFeed feed;             // for GetContainerEvents
   NameRegistry names;         // of sandboxes and containers
   ObjectLocks stops;          // by sandbox: one stop or removal at a time
+  absl::Mutex host_ports;     // see ClaimNetwork
   absl::Mutex persist_order;  // see persist.h
   std::unique_ptr<CreateOperations> creations;
+  std::unique_ptr<NetworkDebts> network_debts;
 
   [[nodiscard]] std::string PodDirectory(const std::string& id) const {
     return config.state + "/pods/" + id;

@@ -64,8 +64,8 @@ std::string NetworkDebts::NextDue() {
       first->second.pause = std::min(2 * first->second.pause, kLongestPause);
       return first->first;
     }
-    // Whatever is added is due in a second at the earliest.
-    mutex_.AwaitWithTimeout(absl::Condition(&ending_), kFirstPause / 4);
+    // Whatever is added meanwhile is due in a second at the earliest.
+    mutex_.AwaitWithTimeout(absl::Condition(&ending_), kFirstPause);
   }
   return "";
 }

@@ -66,8 +66,9 @@ StatusOr<std::string> CniChain::Add() const {
   for (const CniPlugin& plugin : config_.plugins) {
     StatusOr<std::string> next = AddOne(plugin, result);
     if (absl::IsDataLoss(next.status())) {
-      return Annotate(next.status(), absl::StrCat("CNI network \"", config_.name, "\": plugin \"",
-                                                  plugin.type, "\" ADD"));
+      // Nothing of the caller's is lost.
+      return absl::InternalError(absl::StrCat("CNI network \"", config_.name, "\": plugin \"",
+                                              plugin.type, "\" ADD: ", next.status().message()));
     }
     ASSIGN_OR_RETURN(result, std::move(next));
   }

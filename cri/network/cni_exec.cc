@@ -188,9 +188,22 @@ Status ErrorObject(const nlohmann::json& answer) {
   return status;
 }
 
+// The error object that ends the output. Plugins have printed log lines, or a result, before it.
+std::optional<nlohmann::json> LastErrorObject(absl::string_view output) {
+  constexpr int kMaxTries = 64;
+  size_t from = output.size();
+  for (int i = 0; i < kMaxTries && from > 0; ++i) {
+    from = output.rfind('{', from - 1);
+    if (from == absl::string_view::npos) break;
+    StatusOr<nlohmann::json> answer = ParseJson(output.substr(from));
+    if (answer.ok() && answer->is_object() && answer->contains("code")) return *std::move(answer);
+  }
+  return std::nullopt;
+}
+
 Status Failure(const Conversation& talk, const ExitStatus& exit) {
-  const StatusOr<nlohmann::json> answer = ParseJson(talk.output());
-  if (answer.ok() && answer->is_object() && answer->contains("code")) return ErrorObject(*answer);
+  const std::optional<nlohmann::json> answer = LastErrorObject(talk.output());
+  if (answer.has_value()) return ErrorObject(*answer);
   const std::string how = exit.signaled ? absl::StrCat("killed by signal ", exit.value)
                                         : absl::StrCat("exit status ", exit.value);
   std::string text = talk.error_text();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
@@ -43,9 +44,11 @@ bool OnHost(const Json& ip, const Json& result) {
 StatusOr<Json> ParseResult(absl::string_view text) {
   StatusOr<Json> result = ParseJson(text);
   if (result.ok() && result->is_object()) return result;
+  constexpr size_t kShown = 200;
   return absl::DataLossError(
       absl::StrCat("the CNI result is malformed: ",
-                   result.ok() ? absl::string_view("not an object") : result.status().message()));
+                   result.ok() ? absl::string_view("not an object") : result.status().message(),
+                   "; the plugin printed \"", absl::CEscape(text.substr(0, kShown)), "\""));
 }
 
 void Add(std::string address, std::vector<std::string>& addresses) {

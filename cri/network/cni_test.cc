@@ -118,6 +118,13 @@ TEST_F(CniTest, FailuresWithoutAnErrorObjectAreWrapped) {
       {"a signal", "kill -SEGV $$", "killed by signal 11"},
       {"try again later", R"(echo '{"code": 11, "msg": "later"}'; exit 1)", "ADD: later"},
       {"an error without a message", R"(echo '{"code": 7}'; exit 1)", "error 7 without a message"},
+      {"a result, then an error",
+       R"(echo '{"ips": [{"address": "10.0.0.5/24"}]}'; echo '{"code": 9, "msg": "full"}'; exit 1)",
+       "ADD: full"},
+      {"lines of a log, then an error",
+       R"(echo '{"level": "info"}'; echo 'more {'; echo '{"code": 9, "msg": "full"}'; exit 1)",
+       "ADD: full"},
+      {"what was printed", "printf 'no\\n\\001'", R"(the plugin printed "no\n\001")"},
       {"garbage for a result", "echo 'done!'", "the CNI result is malformed"},
       {"an empty result", "true", "the CNI result is malformed"},
       {"a result without addresses", "echo '{}'", "no address for the pod"},
@@ -130,6 +137,8 @@ TEST_F(CniTest, FailuresWithoutAnErrorObjectAreWrapped) {
     ASSERT_FALSE(added.ok()) << plugin.description;
     EXPECT_THAT(std::string(added.status().message()), HasSubstr(plugin.error))
         << plugin.description;
+    EXPECT_TRUE(absl::IsInternal(added.status()) || absl::IsUnavailable(added.status()))
+        << plugin.description << added.status();
     EXPECT_EQ(File("bin/log"), "one ADD\n") << plugin.description;
     EXPECT_TRUE(Del(List({"one"})).ok()) << plugin.description;
     EXPECT_FALSE(std::filesystem::exists(root_ + "/cache/results/net-abc123-eth0"));

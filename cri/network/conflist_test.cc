@@ -145,7 +145,8 @@ TEST(CniResult, AddressesOfThePod) {
       {"no address", R"({"ips": []})", "the CNI result has no address for the pod"},
       {"not an address", R"({"ips": [{"address": "here"}, 3, {"address": 4}]})",
        "the CNI result has no address for the pod"},
-      {"not an object", "[]", "the CNI result is malformed: not an object"},
+      {"not an object", "[]",
+       "the CNI result is malformed: not an object; the plugin printed \"[]\""},
   };
   for (const Result& result : kResults) {
     const auto addresses = PodAddresses(result.text);

@@ -107,7 +107,9 @@ Status OpenParts(Node* node) {
   NetworkOptions network;
   network.conf_dir = config.network.conf_dir;
   network.bin_dirs = config.network.bin_dirs;
-  node->network = std::make_unique<Network>(network);
+  network.allowed_annotations = config.network.allowed_annotations;
+  ASSIGN_OR_RETURN(network.ip_preference, ParseIpPreference(config.network.ip_preference));
+  node->network = std::make_unique<Network>(network, node->log);
   node->devices = std::make_unique<cdi::Registry>(config.runtime.cdi_spec_dirs);
   ASSIGN_OR_RETURN(node->reactor, shim::Reactor::Create());
   ASSIGN_OR_RETURN(node->streaming, StartStreaming(config, node->log));
@@ -115,6 +117,7 @@ Status OpenParts(Node* node) {
   node->background = std::make_unique<Background>(2);
   node->creations = std::make_unique<CreateOperations>();
   node->statistics = std::make_unique<Statistics>(Statistics::DescriptorBudget());
+  node->network_debts = std::make_unique<NetworkDebts>(node);
   return absl::OkStatus();
 }
 
@@ -126,6 +129,8 @@ void Quiesce(Node* node) {
   for (const auto& sandbox : node->sandboxes.List())
     if (sandbox->shim != nullptr) sandbox->shim->client->Close();
   node->streaming.reset();
+  node->network->Cancel();
+  node->network_debts.reset();
   node->events.reset();
   node->background.reset();
 }

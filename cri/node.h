@@ -17,6 +17,7 @@
 #include "cri/metrics/statistics.h"
 #include "cri/name_registry.h"
 #include "cri/network/cni.h"
+#include "cri/network_debts.h"
 #include "cri/object_locks.h"
 #include "cri/object_table.h"
 #include "cri/sandbox.h"
@@ -75,9 +76,11 @@ struct Node {
   std::unique_ptr<Statistics> statistics;
   NameRegistry names;         // of sandboxes and containers
   ObjectLocks stops;          // by sandbox: one stop or removal at a time
+  absl::Mutex host_ports;     // see ClaimNetwork
   absl::Mutex persist_order;  // see persist.h
   std::set<std::string> unrecorded ABSL_GUARDED_BY(persist_order);  // ids
   std::unique_ptr<CreateOperations> creations;
+  std::unique_ptr<NetworkDebts> network_debts;
 
   [[nodiscard]] std::string PodDirectory(const std::string& id) const {
     return config.state + "/pods/" + id;

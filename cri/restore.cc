@@ -10,7 +10,9 @@
 #include "absl/strings/str_cat.h"
 
 #include "cri/image_volumes.h"
+#include "cri/network/plugin_orphans.h"
 #include "cri/persist.h"
+#include "cri/sandbox_network.h"
 #include "cri/shim_events.h"
 #include "runtime/linux/pidfd.h"
 #include "runtime/linux/process.h"
@@ -21,7 +23,17 @@ namespace {
 constexpr size_t kReconnectThreads = 8;
 
 void LoadSandboxes(Node* node, const std::vector<store::SandboxRecord>& records) {
+  std::set<std::string> cut_off;
+  for (const store::SandboxRecord& record : records)
+    if (record.network_intended() && record.cni_result().empty()) cut_off.insert(record.id());
+  if (const int ended = EndPluginsOf(cut_off); ended > 0)
+    node->log.Warning("CNI plugins of the last daemon were killed",
+                      {{"count", std::to_string(ended)}});
   for (const store::SandboxRecord& record : records) {
+    if (record.removed()) {
+      (void)node->network_debts->Keep(record);
+      continue;
+    }
     auto config = std::make_shared<v1::PodSandboxConfig>();
     if (!config->ParseFromString(record.config())) {
       node->log.Error("pod record has no readable config, ignoring", {{kPodField, record.id()}});
@@ -130,13 +142,13 @@ Status Reconnect(Node* node, const std::string& pod_id) {
 
 void RestorePod(Node* node, const std::string& pod_id) {
   const auto sandbox = node->sandboxes.Find(pod_id);
-  if (sandbox->record.stopped()) {
-    // Where the disk had no room for an exit any more, but for the pod's end.
+  const bool another_boot = sandbox->record.boot_id() != node->features.boot_id;
+  if (another_boot && !sandbox->record.stopped()) EndPodOfAnotherBoot(node, pod_id);
+  // Where the disk had no room for an exit any more, but for the pod's end.
+  if (sandbox->record.stopped())
     LoseContainersOf(node, pod_id, "its exit was not recorded before the pod was stopped");
-    return;
-  }
-  if (sandbox->record.boot_id() != node->features.boot_id) {
-    EndPodOfAnotherBoot(node, pod_id);
+  if (another_boot || sandbox->record.stopped()) {
+    if (sandbox->record.network_intended()) node->network_debts->Add(pod_id);
     return;
   }
   const Status reconnected = Reconnect(node, pod_id);
@@ -186,6 +198,7 @@ void Restore(Node* node) {
         RestorePod(node, sandboxes[pod]->id());
     });
   for (std::thread& thread : threads) thread.join();
+  node->network->CollectGarbageWhenReady([node] { return ValidAttachments(*node); });
 }
 
 }  // namespace gantry::cri

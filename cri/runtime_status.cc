@@ -41,6 +41,7 @@ void AddHandlers(const Node& node, v1::StatusResponse* response) {
 // The keys are containerd's where it has one: node tools and conformance tests read them.
 std::string ConfigJson(const Node& node) {
   const Config& config = node.config;
+  const ConfInForce network = node.network->InForce();
   const nlohmann::json json = {
       {"rootDir", config.root},
       {"stateDir", config.state},
@@ -50,7 +51,12 @@ std::string ConfigJson(const Node& node) {
       {"defaultRuntimeName", config.runtime.default_handler},
       {"shimCgroup", config.runtime.shim_cgroup},
       {"cdiSpecDirs", config.runtime.cdi_spec_dirs},
-      {"cni", {{"confDir", config.network.conf_dir}, {"binDirs", config.network.bin_dirs}}},
+      {"cni",
+       {{"confDir", config.network.conf_dir},
+        {"binDirs", config.network.bin_dirs},
+        {"network", network.config == nullptr ? "" : network.config->name},
+        {"file", network.config == nullptr ? "" : network.file},
+        {"problem", network.problem}}},
       {"registry", {{"configPath", config.image.registry_config_path}}},
       {"maxConcurrentLayers", config.image.max_concurrent_layers},
   };

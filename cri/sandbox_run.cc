@@ -23,6 +23,7 @@
 #include "cri/pod_files.h"
 #include "cri/pod_user_namespace.h"
 #include "cri/rpc.h"
+#include "cri/sandbox_network.h"
 #include "cri/sandbox_teardown.h"
 #include "cri/service.h"
 #include "cri/shim_events.h"
@@ -236,15 +237,12 @@ class SandboxStart {
     if (wanted != config().annotations().end() && wanted->second == kNoNetwork) {
       return absl::OkStatus();
     }
-    // A plugin that is not there could not take part in DEL either: nothing is begun without it.
-    RETURN_IF_ERROR_CONTEXT(node_.network->Ready(), "pod network");
-    ASSIGN_OR_RETURN_CONTEXT(const std::string chain, node_.network->Config(), "pod network");
-    record_.set_network_intended(true);
-    record_.set_cni_config(chain);
+    RETURN_IF_ERROR_CONTEXT(ClaimNetwork(&node_, config(), &record_), "pod network");
     RETURN_IF_ERROR(Stored());
-    ASSIGN_OR_RETURN_CONTEXT(const PodNetworkResult result,
-                             node_.network->Add(NetworkRequestOf(config(), record_), chain),
-                             "pod network");
+    ASSIGN_OR_RETURN_CONTEXT(
+        const PodNetworkResult result,
+        node_.network->Add(NetworkRequestOf(config(), record_), record_.cni_config()),
+        "pod network");
     record_.set_cni_config(result.config_bytes);
     record_.set_cni_result(result.result_bytes);
     for (const std::string& ip : result.ips) record_.add_ips(ip);

@@ -10,9 +10,8 @@
 
 #include "cri/container_events.h"
 #include "cri/container_teardown.h"
-#include "cri/network/netns.h"
 #include "cri/persist.h"
-#include "cri/pod_files.h"
+#include "cri/sandbox_network.h"
 
 namespace gantry::cri {
 namespace {
@@ -61,19 +60,6 @@ void EndShim(Node* node, const Sandbox& sandbox) {
   sandbox.shim->End(reply.ok() ? kShimEnds : absl::ZeroDuration());
 }
 
-// From the record, whatever is configured now; also when the namespace is gone.
-Status LeaveNetwork(Node* node, const Sandbox& sandbox, store::SandboxRecord* record) {
-  if (record->network_intended()) {
-    PodNetworkRequest request = NetworkRequestOf(*sandbox.config, *record);
-    if (!IsPinnedNetns(request.netns_path)) request.netns_path.clear();
-    RETURN_IF_ERROR_CONTEXT(node->network->Del(request, record->cni_config(), record->cni_result()),
-                            "take the pod off its network");
-    record->set_network_intended(false);
-  }
-  if (!record->netns_path().empty()) RETURN_IF_ERROR(UnpinNetns(record->netns_path()));
-  return absl::OkStatus();
-}
-
 Status RemoveMounts(const Node& node, const std::string& id) {
   const std::string shm = node.PodDirectory(id) + "/shm";
   if (umount2(shm.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno != EINVAL && errno != ENOENT)
@@ -104,9 +90,14 @@ Status StopLocked(Node* node, const std::string& id) {
   EndShim(node, *sandbox);
   store::SandboxRecord record = sandbox->record;
   // What the network still owes does not keep the rest from going.
-  const Status left_network = LeaveNetwork(node, *sandbox, &record);
+  const Status left_network = LeaveNetwork(node, *sandbox->config, &record);
+  node->sandboxes.Update(id, [&record](Sandbox& changed) {
+    changed.record.set_network_tries(record.network_tries());
+    changed.record.set_network_intended(record.network_intended());
+  });
   RETURN_IF_ERROR_CONTEXT(RemoveMounts(*node, id), context);
   RETURN_IF_ERROR_CONTEXT(RemoveCgroups(node, id, record), context);
+  if (!left_network.ok()) (void)PersistSandbox(node, id);
   RETURN_IF_ERROR_CONTEXT(left_network, context);
   record.set_stopped(true);
   const auto stopped =
@@ -114,6 +105,16 @@ Status StopLocked(Node* node, const std::string& id) {
   RETURN_IF_ERROR_CONTEXT(PersistSandbox(node, id), context);
   if (stopped != nullptr) PublishSandboxEvent(node, v1::CONTAINER_STOPPED_EVENT, *stopped);
   return absl::OkStatus();
+}
+
+// The record of a pod that owes its network a DEL is the debt's from now on.
+Status ForgetOrKeep(Node* node, const Sandbox& sandbox) {
+  if (!sandbox.record.network_intended()) return ForgetSandbox(node, sandbox.id());
+  {
+    absl::MutexLock lock(&node->persist_order);
+    node->sandboxes.Update(sandbox.id(), [](Sandbox& changed) { changed.forgotten = true; });
+  }
+  return node->network_debts->Keep(sandbox.record);
 }
 
 }  // namespace
@@ -134,7 +135,7 @@ Status RemoveSandbox(Node* node, const std::string& id) {
   std::filesystem::remove_all(node->PodDirectory(id), error);
   if (error)
     return absl::InternalError(absl::StrCat("remove pod sandbox \"", id, "\": ", error.message()));
-  RETURN_IF_ERROR(ForgetSandbox(node, id));
+  RETURN_IF_ERROR(ForgetOrKeep(node, *sandbox));
   node->sandboxes.Erase(id);
   PublishSandboxEvent(node, v1::CONTAINER_DELETED_EVENT, *sandbox);
   node->names.Release("pod/" + SandboxName(sandbox->config->metadata()), id);

@@ -9,8 +9,11 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include <systemd/sd-daemon.h>
 
 #include "cri/persist.h"
@@ -91,7 +94,15 @@ Status ServeUntilSignal(Node* node) {
   sd_notify(0, "STOPPING=1");
   node->log.Info("ending: pods run on", {{"signal", sigabbrev_np(signal)}});
   node->feed.Close();
+  // Shutdown waits for every call, one whose CNI DEL hangs too: that is cut off, and stays owed.
+  absl::Notification ended;
+  std::thread late([node, &ended] {
+    if (!ended.WaitForNotificationWithTimeout(absl::FromChrono(kShutdownPatience)))
+      node->network->Cancel();
+  });
   server->Shutdown(std::chrono::system_clock::now() + kShutdownPatience);
+  ended.Notify();
+  late.join();
   server->Wait();
   unlink(path.c_str());
   return absl::OkStatus();

@@ -39,6 +39,8 @@ struct Config {
   struct Network {
     std::string conf_dir = "/etc/cni/net.d";
     std::vector<std::string> bin_dirs = {"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"};
+    std::string ip_preference = "ipv4";            // cni, ipv4, ipv6
+    std::vector<std::string> allowed_annotations;  // io.gantry/ips and the like
   } network;
 
   // The server behind the URLs of Exec, Attach and PortForward.

@@ -79,6 +79,17 @@ Status PositiveDuration(const ConfigTarget& target) {
       absl::StrCat("\"", Text(target), "\" is no time; write 30m or 4h"));
 }
 
+Status IpPreferenceName(const ConfigTarget& target) {
+  return OneOf(Text(target), {"cni", "ipv4", "ipv6"});
+}
+
+Status NetworkAnnotationNames(const ConfigTarget& target) {
+  for (const std::string& name : **std::get_if<std::vector<std::string>*>(&target))
+    RETURN_IF_ERROR(OneOf(
+        name, {"io.gantry/ips", "io.gantry/mac", "io.gantry/aliases", "io.gantry/ip-ranges"}));
+  return absl::OkStatus();
+}
+
 Status CgroupDriver(const ConfigTarget& target) {
   RETURN_IF_ERROR(OneOf(Text(target), {"cgroupfs", "systemd"}));
   if (Text(target) == "cgroupfs") return absl::OkStatus();
@@ -131,6 +142,14 @@ std::vector<ConfigKey> SectionKeys(Config& config) {
        "CNI configuration; the first valid file by name is used.", AbsolutePath},
       {"network", "bin_dirs", &config.network.bin_dirs,
        "Folders of CNI plugins, searched in this order.", AbsolutePaths},
+      {"network", "ip_preference", &config.network.ip_preference,
+       "A pod's primary address where it has several: ipv4, ipv6, or cni (the plugin's first).",
+       IpPreferenceName},
+      {"network", "allowed_annotations", &config.network.allowed_annotations,
+       "Of io.gantry/ips, io.gantry/mac, io.gantry/aliases and io.gantry/ip-ranges: those by "
+       "which\n"
+       "pods may choose addresses. Whoever may make pods can then take another pod's.",
+       NetworkAnnotationNames},
       {"streaming", "address", &config.streaming.address,
        "Where exec, attach and port-forward are served: the kubelet of this node connects there.\n"
        "An address other than the loopback needs TLS.",

@@ -92,6 +92,9 @@ class BridgeTest : public ::testing::Test {
     const Status pinned = PinNetns(netns, Pin(id));
     EXPECT_TRUE(pinned.ok()) << pinned;
     pinned_.push_back(id);
+    return Request(id);
+  }
+  [[nodiscard]] PodNetworkRequest Request(const std::string& id) const {
     PodNetworkRequest request;
     request.id = id;
     request.name = "pod-" + id;
@@ -120,7 +123,7 @@ TEST_F(BridgeTest, PodHasItsAddressUntilItIsDeleted) {
   const UniqueFd netns = NewNetns();
   ASSERT_TRUE(netns.valid());
   const PodNetworkRequest pod = Pod("a", netns.get());
-  Network network(options_);
+  Network network(options_, Logger(LogFormat::kText, LogLevel::kError));
   const auto added = network.Add(pod, config_);
   ASSERT_TRUE(added.ok()) << added.status();
   EXPECT_THAT(added->ips, ElementsAre("10.88.7.2"));
@@ -138,7 +141,7 @@ TEST_F(BridgeTest, PodHasItsAddressUntilItIsDeleted) {
 TEST_F(BridgeTest, AddressIsFreedWhenTheNamespaceIsGone) {
   UniqueFd netns = NewNetns();
   const PodNetworkRequest pod = Pod("a", netns.get());
-  Network network(options_);
+  Network network(options_, Logger(LogFormat::kText, LogLevel::kError));
   const auto added = network.Add(pod, config_);
   ASSERT_TRUE(added.ok()) << added.status();
   ASSERT_TRUE(UnpinNetns(Pin("a")).ok());
@@ -149,7 +152,7 @@ TEST_F(BridgeTest, AddressIsFreedWhenTheNamespaceIsGone) {
 }
 
 TEST_F(BridgeTest, FullRangeFailsInThePluginsWordsAndLeavesNothing) {
-  Network network(options_);
+  Network network(options_, Logger(LogFormat::kText, LogLevel::kError));
   std::vector<UniqueFd> namespaces;
   for (int i = 0; i < 5; ++i) {  // a /29 less network, gateway and broadcast
     namespaces.push_back(NewNetns());
@@ -161,6 +164,7 @@ TEST_F(BridgeTest, FullRangeFailsInThePluginsWordsAndLeavesNothing) {
   EXPECT_THAT(std::string(added.status().message()),
               HasSubstr("CNI network \"testnet\": plugin \"bridge\" ADD: "));
   EXPECT_THAT(std::string(added.status().message()), HasSubstr("no IP addresses available"));
+  EXPECT_TRUE(network.Del(Request("last"), config_, "").ok());
   EXPECT_EQ(Allocated().size(), 5u);
   EXPECT_THAT(AddressesIn(namespaces.back().get()), ElementsAre());
 }

@@ -1,5 +1,7 @@
 #include "cri/network/cni.h"
 
+#include <sys/eventfd.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,149 +9,135 @@
 #include "nlohmann/json.hpp"
 
 #include "cri/network/cni_cache.h"
+#include "cri/network/cni_chain.h"
 #include "cri/network/cni_exec.h"
 #include "cri/network/cni_input.h"
-#include "cri/network/cni_result.h"
 #include "cri/network/netns.h"
+#include "cri/network/network_annotations.h"
+#include "runtime/base/json.h"
 
 namespace gantry::cri {
-namespace {
 
-constexpr int kUnknownContainer = 3;  // CNI error code: nothing to clean up
+Network::Network(NetworkOptions options, Logger log)
+    : options_(std::move(options)),
+      log_(std::move(log)),
+      cancelled_(eventfd(0, EFD_CLOEXEC)),
+      configs_(options_.conf_dir, options_.conf, log_),
+      health_(
+          &configs_, options_.health, [this](const CniConfig& config) { return AskStatus(config); },
+          [this](const CniConfig& config) { CollectGarbage(config); }) {}
 
-// The first error leads: it is why; code and payloads are its.
-Status AlsoFailed(const Status& add, const Status& del) {
-  Status both(add.code(),
-              absl::StrCat(add.message(), " (and its DEL failed: ", del.message(), ")"));
-  add.ForEachPayload(
-      [&](absl::string_view url, const absl::Cord& value) { both.SetPayload(url, value); });
-  return both;
-}
+Network::~Network() { Cancel(); }
 
-}  // namespace
+void Network::Cancel() { (void)eventfd_write(cancelled_.get(), 1); }
 
-struct Network::Chain {
-  const NetworkOptions* options;
-  const PodNetworkRequest* request;
-  CniConfig config;
-  std::vector<std::string> env;
-  nlohmann::json capability_args;
-  absl::Time deadline;
-
-  // One plugin's answer to one verb; errors name the plugin and the verb.
-  StatusOr<std::string> Run(const CniPlugin& plugin, const std::string& command,
-                            const std::string& prev_result) const {
-    StatusOr<std::string> answer = RunUnnamed(plugin, command, prev_result);
-    if (answer.ok()) return answer;
-    return Annotate(answer.status(), absl::StrCat("CNI network \"", config.name, "\": plugin \"",
-                                                  plugin.type, "\" ", command));
-  }
-
-  StatusOr<std::string> RunUnnamed(const CniPlugin& plugin, const std::string& command,
-                                   const std::string& prev_result) const {
-    PluginCall call;
-    ASSIGN_OR_RETURN(call.path, FindPlugin(plugin.type, options->bin_dirs));
-    ASSIGN_OR_RETURN(call.input, PluginInput(config, plugin, capability_args, prev_result));
-    call.command = command;
-    call.env = env;
-    call.deadline = deadline;
-    return RunPlugin(call);
-  }
-
-  // The result of the last plugin.
-  StatusOr<std::string> AddAll() const {
-    std::string result;
-    for (const CniPlugin& plugin : config.plugins) {
-      ASSIGN_OR_RETURN(result, Run(plugin, "ADD", result));
-      // Before the next plugin is given it, and before it is recorded.
-      const StatusOr<std::vector<std::string>> ips = PodAddresses(result);
-      const bool last = &plugin == &config.plugins.back();
-      if (!ips.ok() && (last || absl::IsDataLoss(ips.status()))) {
-        return Annotate(ips.status(), absl::StrCat("CNI network \"", config.name, "\": plugin \"",
-                                                   plugin.type, "\" ADD"));
-      }
-    }
-    return result;
-  }
-
-  // Past errors: what the other plugins hold is freed. Each verb is idempotent, so all can be
-  // repeated.
-  Status DelAll(const std::string& result) const {
-    const bool takes_result = CniVersionAtLeast(config.version, "0.4.0");
-    Status first;
-    for (auto plugin = config.plugins.rbegin(); plugin != config.plugins.rend(); ++plugin) {
-      const Status status = Run(*plugin, "DEL", takes_result ? result : "").status();
-      if (status.ok() || CniErrorCode(status) == kUnknownContainer) continue;
-      if (first.ok()) first = status;
-    }
-    return first;
-  }
-};
-
-Network::Network(NetworkOptions options)
-    : options_(std::move(options)), configs_(options_.conf_dir, options_.empty_grace) {}
-
-Status Network::Ready() {
+Status Network::Ready() const {
   ASSIGN_OR_RETURN(const std::shared_ptr<const CniConfig> config, configs_.Current());
+  const std::string name = absl::StrCat("CNI network \"", config->name, "\": ");
   for (const CniPlugin& plugin : config->plugins) {
     const Status found = FindPlugin(plugin.type, options_.bin_dirs).status();
-    if (!found.ok()) {
-      return absl::UnavailableError(
-          absl::StrCat("CNI network \"", config->name, "\": ", found.message()));
-    }
+    if (!found.ok()) return absl::UnavailableError(absl::StrCat(name, found.message()));
   }
-  return absl::OkStatus();
+  return health_.Of(*config);
 }
 
-StatusOr<std::string> Network::Config() {
+StatusOr<std::string> Network::Config() const {
   ASSIGN_OR_RETURN(const std::shared_ptr<const CniConfig> config, configs_.Current());
   return config->bytes;
 }
 
-StatusOr<Network::Chain> Network::MakeChain(const PodNetworkRequest& request,
-                                            const std::string& config,
-                                            absl::Duration timeout) const {
+Status Network::Check(const PodNetworkRequest& request) const {
   RETURN_IF_ERROR(CheckRequest(request));
-  Chain chain;
-  chain.options = &options_;
-  chain.request = &request;
-  ASSIGN_OR_RETURN_CONTEXT(chain.config, ParseCniConfig(config), "recorded CNI configuration");
-  chain.env = CniEnvironment(request, options_.bin_dirs);
-  chain.capability_args = CapabilityArgs(request);
-  chain.deadline = absl::Now() + timeout;
-  return chain;
+  return ReadNetworkAnnotations(request.annotations, options_.allowed_annotations).status();
+}
+
+StatusOr<CniChain> Network::PodChain(const PodNetworkRequest& request, const std::string& config,
+                                     absl::Time deadline) const {
+  RETURN_IF_ERROR(CheckRequest(request));
+  ASSIGN_OR_RETURN_CONTEXT(CniConfig parsed, ParseCniConfig(config), "recorded CNI configuration");
+  // Add has checked them; a DEL is run with what can be read, whatever is allowed by now.
+  const auto asked = ReadNetworkAnnotations(request.annotations, options_.allowed_annotations);
+  CniChain::PodPart pod;
+  pod.id = request.id;
+  pod.env = CniEnvironment(request, options_.bin_dirs);
+  const nlohmann::json args = CapabilityArgs(request, asked.value_or(NetworkAnnotations()));
+  if (!args.empty()) pod.capability_args = DumpJson(args);
+  return CniChain(std::move(parsed), {&options_.bin_dirs, &log_, deadline}, std::move(pod));
 }
 
 StatusOr<PodNetworkResult> Network::Add(const PodNetworkRequest& request,
                                         const std::string& config) {
-  ASSIGN_OR_RETURN(const Chain chain, MakeChain(request, config, options_.add_timeout));
-  StatusOr<std::string> result = chain.AddAll();
-  if (!result.ok()) {
-    const Status undone = Del(request, config, /*result=*/"");
-    if (undone.ok()) return result.status();
-    return AlsoFailed(result.status(), undone);
-  }
+  RETURN_IF_ERROR(Check(request));
+  const absl::ReaderMutexLock lock(&verbs_);
+  ASSIGN_OR_RETURN(const CniChain chain,
+                   PodChain(request, config, absl::Now() + options_.add_timeout));
   PodNetworkResult added;
-  ASSIGN_OR_RETURN(added.ips, PodAddresses(*result));
+  ASSIGN_OR_RETURN(added.result_bytes, chain.Add());
+  ASSIGN_OR_RETURN_CONTEXT(added.ips, PodAddresses(added.result_bytes, options_.ip_preference),
+                           absl::StrCat("CNI network \"", chain.config().name, "\""));
   added.config_bytes = config;
-  added.result_bytes = *std::move(result);
   // For others only: the pod does not depend on it.
   if (!options_.cache_dir.empty()) {
-    (void)WriteCniCache(options_.cache_dir, chain.config, request, added.result_bytes);
+    const Status cached = WriteCniCache(options_.cache_dir, chain.config(), request,
+                                        {added.result_bytes, chain.pod().capability_args});
+    if (!cached.ok()) {
+      log_.Warning("the CNI result cache could not be written, ignoring",
+                   {{kPodField, request.id}, {"error", std::string(cached.message())}});
+    }
   }
   return added;
 }
 
 Status Network::Del(const PodNetworkRequest& request, const std::string& config,
                     const std::string& result) {
+  const absl::ReaderMutexLock lock(&verbs_);
   PodNetworkRequest now = request;
   // After a reboot, or when somebody has removed it: plugins then free what is not in the
   // namespace.
   if (!IsPinnedNetns(now.netns_path)) now.netns_path.clear();
-  ASSIGN_OR_RETURN(const Chain chain, MakeChain(now, config, options_.del_timeout));
-  RETURN_IF_ERROR(chain.DelAll(result));
+  ASSIGN_OR_RETURN(CniChain chain, PodChain(now, config, absl::Now() + options_.del_timeout));
+  chain.CancelBy(cancelled_.get());
+  RETURN_IF_ERROR(chain.Del(result));
   if (options_.cache_dir.empty()) return absl::OkStatus();
-  return RemoveCniCache(options_.cache_dir, chain.config, request);
+  return RemoveCniCache(options_.cache_dir, chain.config(), request);
+}
+
+Status Network::AskStatus(const CniConfig& config) const {
+  CniChain::Setting setting{&options_.bin_dirs, &log_, absl::Now() + options_.status_timeout,
+                            cancelled_.get()};
+  CniChain::PodPart part;
+  part.env = PluginPath(options_.bin_dirs);
+  return CniChain(config, setting, std::move(part)).CheckStatus();
+}
+
+void Network::CollectGarbageWhenReady(std::function<std::vector<CniAttachment>()> valid) {
+  const absl::MutexLock lock(&mutex_);
+  valid_ = std::move(valid);
+}
+
+void Network::CollectGarbage(const CniConfig& config) {
+  std::function<std::vector<CniAttachment>()> valid;
+  {
+    const absl::MutexLock lock(&mutex_);
+    valid = valid_;
+  }
+  if (valid == nullptr) return;
+  const bool wanted = CniVersionAtLeast(config.version, "1.1.0") && !config.disable_gc;
+  // Pods come first: while one is on its way on or off, GC waits for the next time round.
+  if (wanted && !verbs_.TryLock()) return;
+  Status status;
+  if (wanted) {
+    CniChain::Setting setting{&options_.bin_dirs, &log_, absl::Now() + options_.gc_timeout,
+                              cancelled_.get()};
+    CniChain::PodPart part;
+    part.env = PluginPath(options_.bin_dirs);
+    status = CniChain(config, setting, std::move(part)).CollectGarbage(valid());
+    verbs_.Unlock();
+  }
+  if (!status.ok())
+    log_.Warning("CNI GC failed, ignoring", {{"error", std::string(status.message())}});
+  const absl::MutexLock lock(&mutex_);
+  valid_ = nullptr;
 }
 
 }  // namespace gantry::cri

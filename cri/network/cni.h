@@ -1,5 +1,6 @@
-// Pod networks by CNI plugins: the chain of a configuration run with ADD and DEL.
-// CNI specification 1.1.0; what Kubernetes adds to it: CNI_ARGS K8S_POD_*, capabilities.
+// Pod networks by CNI plugins: the chain of a configuration run with ADD and DEL, and between pods
+// with STATUS and GC. CNI specification 1.1.0; what Kubernetes adds to it: CNI_ARGS K8S_POD_*,
+// capabilities, bandwidth annotations.
 //
 // lo is not CNI's here: the pod's shim brings it up. The caller keeps the record: it stores the
 // configuration before Add (from then on a Del is owed, whatever happens) and the result after it,
@@ -7,15 +8,22 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
+#include "cri/log.h"
+#include "cri/network/cni_result.h"
 #include "cri/network/conf_directory.h"
+#include "cri/network/network_health.h"
 #include "runtime/base/status.h"
+#include "runtime/linux/unique_fd.h"
 
 namespace gantry::cri {
 
@@ -23,6 +31,8 @@ namespace gantry::cri {
 // CNI.
 inline constexpr char kNetworkAnnotation[] = "io.gantry/network";
 inline constexpr char kNoNetwork[] = "none";
+
+class CniChain;
 
 struct NetworkOptions {
   std::string conf_dir = "/etc/cni/net.d";
@@ -32,7 +42,12 @@ struct NetworkOptions {
   std::string cache_dir = "/var/lib/cni";
   absl::Duration add_timeout = absl::Seconds(90);  // of the whole chain
   absl::Duration del_timeout = absl::Seconds(60);
-  absl::Duration empty_grace = absl::Seconds(5);  // see ConfDirectory
+  absl::Duration gc_timeout = absl::Seconds(30);
+  absl::Duration status_timeout = absl::Seconds(10);
+  ConfDirectory::Options conf;
+  NetworkHealth::Options health;
+  IpPreference ip_preference = IpPreference::kIpv4;
+  std::vector<std::string> allowed_annotations;  // see network_annotations.h
 };
 
 struct PortMapping {
@@ -61,6 +76,12 @@ struct PodNetworkRequest {
   std::string cgroup_path;
 };
 
+// One interface of one pod.
+struct CniAttachment {
+  std::string id;
+  std::string ifname = "eth0";
+};
+
 struct PodNetworkResult {
   std::vector<std::string> ips;  // without prefix length, the first is the primary one
   std::string config_bytes;      // for Del
@@ -71,34 +92,56 @@ struct PodNetworkResult {
 // pod under way (they are its operations, keyed by the pod).
 class Network {
  public:
-  explicit Network(NetworkOptions options);
+  Network(NetworkOptions options, Logger log);
+  ~Network();  // as Cancel, and waits for the threads
 
-  // OK when a configuration is in force and all its plugins are installed; kUnavailable with the
-  // reason otherwise: what CRI's Status shows as NetworkReady.
-  Status Ready();
+  // OK when a configuration is in force, all its plugins are installed and, where they have STATUS,
+  // well; kUnavailable with the reason otherwise: what CRI's Status shows as NetworkReady. Runs no
+  // plugin.
+  Status Ready() const;
 
   // The configuration in force, to be recorded and given to Add. kUnavailable when there is none.
-  StatusOr<std::string> Config();
+  StatusOr<std::string> Config() const;
+  ConfInForce InForce() const { return configs_.InForce(); }
 
-  // Runs ADD of each plugin in turn. When one fails, times out or answers nonsense, DEL of the
-  // whole list has been run when this returns, and the error is that plugin's own words; should
-  // that DEL fail too, its error follows, and the caller's record still owes one.
+  // Before anything of the pod is begun. kInvalidArgument: CNI could not be told of it, or an
+  // annotation is wrong.
+  Status Check(const PodNetworkRequest& request) const;
+
+  // Runs ADD of each plugin in turn. The error is the failing plugin's own words; the caller owes
+  // the Del then too. Plugins that would only repeat what they were given are not run.
   StatusOr<PodNetworkResult> Add(const PodNetworkRequest& request, const std::string& config);
 
   // Runs DEL of each plugin in reverse, all of them even when one fails, and returns the first
   // error. Idempotent; a plugin that does not know the pod any more (code 3) has succeeded.
-  // `result` is empty when the ADD never ended.
+  // `result` is empty when the ADD never ended. kCancelled after Cancel: it is owed as before.
   Status Del(const PodNetworkRequest& request, const std::string& config,
              const std::string& result);
 
- private:
-  struct Chain;  // one configuration, one pod, one deadline
+  // Runs GC once (1.1.0, unless the configuration disables it), as soon as the network is ready and
+  // no ADD or DEL is under way; those that come meanwhile wait. `valid` is asked then: all pods
+  // that have, or owe the DEL of, an attachment. A failure is logged.
+  void CollectGarbageWhenReady(std::function<std::vector<CniAttachment>()> valid);
 
-  StatusOr<Chain> MakeChain(const PodNetworkRequest& request, const std::string& config,
-                            absl::Duration timeout) const;
+  // The daemon ends: running DEL, STATUS and GC are killed, later ones too; ADD goes on.
+  void Cancel();
+
+ private:
+  StatusOr<CniChain> PodChain(const PodNetworkRequest& request, const std::string& config,
+                              absl::Time deadline) const;
+  [[nodiscard]] Status AskStatus(const CniConfig& config) const;
+  void CollectGarbage(const CniConfig& config);
 
   const NetworkOptions options_;
+  const Logger log_;
+  const UniqueFd cancelled_;  // eventfd
+  // Held shared by ADD and DEL, alone by GC, for as long as plugins run: the specification wants
+  // it.
+  absl::Mutex verbs_;
+  absl::Mutex mutex_;
+  std::function<std::vector<CniAttachment>()> valid_ ABSL_GUARDED_BY(mutex_);  // null: GC is done
   ConfDirectory configs_;
+  NetworkHealth health_;  // the last: its thread uses the rest
 };
 
 }  // namespace gantry::cri

@@ -22,7 +22,7 @@ std::string FileName(const CniConfig& config, const PodNetworkRequest& request) 
 }
 
 StatusOr<std::string> Entry(const CniConfig& config, const PodNetworkRequest& request,
-                            const std::string& result) {
+                            const CniCacheEntry& cached) {
   nlohmann::json entry = {{"kind", "cniCacheV1"},
                           {"containerId", request.id},
                           {"config", absl::Base64Escape(config.bytes)},
@@ -34,17 +34,18 @@ StatusOr<std::string> Entry(const CniConfig& config, const PodNetworkRequest& re
     args.push_back(nlohmann::json::array({key, value}));
   }
   entry["cniArgs"] = std::move(args);
-  nlohmann::json capability_args = CapabilityArgs(request);
-  if (!capability_args.empty()) entry["capabilityArgs"] = std::move(capability_args);
-  ASSIGN_OR_RETURN(entry["result"], ParseJson(result));
+  if (!cached.capability_args.empty()) {
+    ASSIGN_OR_RETURN(entry["capabilityArgs"], ParseJson(cached.capability_args));
+  }
+  ASSIGN_OR_RETURN(entry["result"], ParseJson(cached.result));
   return DumpJson(entry);
 }
 
 }  // namespace
 
 Status WriteCniCache(const std::string& cache_dir, const CniConfig& config,
-                     const PodNetworkRequest& request, const std::string& result) {
-  ASSIGN_OR_RETURN(const std::string entry, Entry(config, request, result));
+                     const PodNetworkRequest& request, const CniCacheEntry& cached) {
+  ASSIGN_OR_RETURN(const std::string entry, Entry(config, request, cached));
   ASSIGN_OR_RETURN(const UniqueFd folder,
                    MakeDirectories(AT_FDCWD, absl::StrCat(cache_dir, "/results"), 0700));
   const std::string name = FileName(config, request);

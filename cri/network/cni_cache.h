@@ -10,10 +10,15 @@
 
 namespace gantry::cri {
 
+struct CniCacheEntry {
+  std::string result;           // JSON
+  std::string capability_args;  // JSON object; empty: none
+};
+
 // Writes <cache_dir>/results/NETWORK-ID-IFNAME: complete or absent after a crash at any point
 // (libcni writes in place, and an empty file then failed every later DEL).
 Status WriteCniCache(const std::string& cache_dir, const CniConfig& config,
-                     const PodNetworkRequest& request, const std::string& result);
+                     const PodNetworkRequest& request, const CniCacheEntry& entry);
 
 // OK when there is none.
 Status RemoveCniCache(const std::string& cache_dir, const CniConfig& config,

@@ -105,19 +105,21 @@ class Conversation {
  public:
   Conversation(Plugin& plugin, const PluginCall& call) : plugin_(plugin), call_(call) {}
 
-  // Until the plugin has exited. False: the deadline passed, or it wrote too much.
+  // Until the plugin has exited. False: the deadline passed, it was cancelled, or wrote too much.
   bool Run() {
     while (!exited_) {
       const absl::Duration left = call_.deadline - absl::Now();
-      if (left <= absl::ZeroDuration() || output_.size() > kMaxOutput) return false;
+      if (left <= absl::ZeroDuration() || output_.size() > kMaxOutput || cancelled_) return false;
       // Negative descriptors are skipped by poll.
-      std::array<pollfd, 4> fds = {{{plugin_.input.get(), POLLOUT, 0},
+      std::array<pollfd, 5> fds = {{{plugin_.input.get(), POLLOUT, 0},
                                     {plugin_.output.get(), POLLIN, 0},
                                     {plugin_.errors.get(), POLLIN, 0},
-                                    {plugin_.process.pidfd.get(), POLLIN, 0}}};
+                                    {plugin_.process.pidfd.get(), POLLIN, 0},
+                                    {call_.cancel_fd, POLLIN, 0}}};
       const absl::Duration wait = std::min(left + absl::Milliseconds(1), absl::Minutes(1));
       poll(fds.data(), fds.size(), static_cast<int>(absl::ToInt64Milliseconds(wait)));
       exited_ = fds[3].revents != 0;
+      cancelled_ = fds[4].revents != 0;
       if (fds[0].revents != 0) WriteInput();
       // After the exit too: what it wrote is still in the pipes. What its children, if any are
       // left, write later is not waited for.
@@ -128,6 +130,7 @@ class Conversation {
   }
 
   [[nodiscard]] const std::string& output() const { return output_; }
+  [[nodiscard]] bool cancelled() const { return cancelled_; }
   [[nodiscard]] std::string error_text() const {
     return std::string(absl::StripAsciiWhitespace(errors_));
   }
@@ -162,6 +165,7 @@ class Conversation {
   const PluginCall& call_;
   size_t written_ = 0;
   bool exited_ = false;
+  bool cancelled_ = false;
   std::string output_;
   std::string errors_;
 };
@@ -184,9 +188,22 @@ Status ErrorObject(const nlohmann::json& answer) {
   return status;
 }
 
+// The error object that ends the output. Plugins have printed log lines, or a result, before it.
+std::optional<nlohmann::json> LastErrorObject(absl::string_view output) {
+  constexpr int kMaxTries = 64;
+  size_t from = output.size();
+  for (int i = 0; i < kMaxTries && from > 0; ++i) {
+    from = output.rfind('{', from - 1);
+    if (from == absl::string_view::npos) break;
+    StatusOr<nlohmann::json> answer = ParseJson(output.substr(from));
+    if (answer.ok() && answer->is_object() && answer->contains("code")) return *std::move(answer);
+  }
+  return std::nullopt;
+}
+
 Status Failure(const Conversation& talk, const ExitStatus& exit) {
-  const StatusOr<nlohmann::json> answer = ParseJson(talk.output());
-  if (answer.ok() && answer->is_object() && answer->contains("code")) return ErrorObject(*answer);
+  const std::optional<nlohmann::json> answer = LastErrorObject(talk.output());
+  if (answer.has_value()) return ErrorObject(*answer);
   const std::string how = exit.signaled ? absl::StrCat("killed by signal ", exit.value)
                                         : absl::StrCat("exit status ", exit.value);
   std::string text = talk.error_text();
@@ -210,6 +227,7 @@ StatusOr<std::string> RunPlugin(const PluginCall& call) {
   if (!ended && talk.output().size() > kMaxOutput) {
     return absl::InternalError(absl::StrCat("wrote more than ", kMaxOutput, " bytes"));
   }
+  if (!ended && talk.cancelled()) return absl::CancelledError("killed: the daemon is ending");
   if (!ended) {
     const std::string text = talk.error_text();
     return absl::DeadlineExceededError(

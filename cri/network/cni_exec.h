@@ -19,14 +19,15 @@ struct PluginCall {
   std::vector<std::string> env;  // CNI_*=…, besides the daemon's own environment
   std::string input;             // the configuration
   absl::Time deadline = absl::InfiniteFuture();
+  int cancel_fd = -1;  // readable: the plugin is killed at once; -1: none
 };
 
 // Runs the plugin in a session of its own and returns what it wrote to standard output (at most 4
 // MiB). Past the deadline its process group is killed. Blocks; from any thread. When the plugin
 // answers with an error object, the message is the plugin's own (msg; details) with its code
 // (CniErrorCode); code 11, "try again later", and the deadline are kUnavailable and
-// kDeadlineExceeded, all else kInternal. An answer that is no error object: exit status and the end
-// of standard error.
+// kDeadlineExceeded, cancellation is kCancelled, all else kInternal. An answer that is no error
+// object: exit status and the end of standard error.
 StatusOr<std::string> RunPlugin(const PluginCall& call);
 
 // The code of the plugin's error object, kept through Annotate. Nothing for other errors.

@@ -46,6 +46,21 @@ Json Dns(const PodDns& dns) {
   return object;
 }
 
+Json Limits(const Bandwidth& bandwidth) {
+  // Rates and bursts are in bits; the plugin wants a burst with each rate, below 2^32 bytes.
+  constexpr uint64_t kBurst = 0xffffffff;
+  Json object = Json::object();
+  if (bandwidth.ingress > 0) {
+    object["ingressRate"] = bandwidth.ingress;
+    object["ingressBurst"] = kBurst;
+  }
+  if (bandwidth.egress > 0) {
+    object["egressRate"] = bandwidth.egress;
+    object["egressBurst"] = kBurst;
+  }
+  return object;
+}
+
 }  // namespace
 
 Status CheckRequest(const PodNetworkRequest& request) {
@@ -82,7 +97,11 @@ std::vector<std::string> CniEnvironment(const PodNetworkRequest& request,
           absl::StrCat("CNI_PATH=", absl::StrJoin(bin_dirs, ":"))};
 }
 
-Json CapabilityArgs(const PodNetworkRequest& request) {
+std::vector<std::string> PluginPath(const std::vector<std::string>& bin_dirs) {
+  return {absl::StrCat("CNI_PATH=", absl::StrJoin(bin_dirs, ":"))};
+}
+
+Json CapabilityArgs(const PodNetworkRequest& request, const NetworkAnnotations& asked) {
   Json args = Json::object();
   Json mappings = PortMappings(request.port_mappings);
   if (!mappings.empty()) args["portMappings"] = std::move(mappings);
@@ -92,6 +111,13 @@ Json CapabilityArgs(const PodNetworkRequest& request) {
   if (!request.annotations.empty()) {
     args["io.kubernetes.cri.pod-annotations"] = request.annotations;
   }
+  Json limits = Limits(asked.bandwidth);
+  if (!limits.empty()) args["bandwidth"] = std::move(limits);
+  if (!asked.ips.empty()) args["ips"] = asked.ips;
+  if (!asked.mac.empty()) args["mac"] = asked.mac;
+  if (!asked.aliases.empty()) args["aliases"] = asked.aliases;
+  StatusOr<Json> ranges = ParseJson(asked.ip_ranges);
+  if (ranges.ok()) args["ipRanges"] = *std::move(ranges);
   return args;
 }
 
@@ -109,6 +135,21 @@ StatusOr<std::string> PluginInput(const CniConfig& config, const CniPlugin& plug
   if (!prev_result.empty()) {
     ASSIGN_OR_RETURN(input["prevResult"], ParseJson(prev_result));
   }
+  return DumpJson(input);
+}
+
+StatusOr<std::string> GcInput(const CniConfig& config, const CniPlugin& plugin,
+                              const std::vector<CniAttachment>& valid) {
+  ASSIGN_OR_RETURN(Json input, ParseJson(plugin.json));
+  input["name"] = config.name;
+  input["cniVersion"] = config.version;
+  Json list = Json::array();
+  for (const CniAttachment& attachment : valid) {
+    list.push_back({{"containerID", attachment.id}, {"ifname", attachment.ifname}});
+  }
+  // The second is what libcni 1.2 named it by mistake: plugins of that time read it.
+  input["cni.dev/attachments"] = list;
+  input["cni.dev/valid-attachments"] = std::move(list);
   return DumpJson(input);
 }
 

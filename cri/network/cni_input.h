@@ -9,6 +9,7 @@
 
 #include "cri/network/cni.h"
 #include "cri/network/conflist.h"
+#include "cri/network/network_annotations.h"
 #include "runtime/base/status.h"
 
 namespace gantry::cri {
@@ -24,14 +25,22 @@ std::vector<std::pair<std::string, std::string>> CniArgs(const PodNetworkRequest
 std::vector<std::string> CniEnvironment(const PodNetworkRequest& request,
                                         const std::vector<std::string>& bin_dirs);
 
-// By the names of capabilities: portMappings, dns, cgroupPath, io.kubernetes.cri.pod-annotations;
-// what is empty is left out.
-nlohmann::json CapabilityArgs(const PodNetworkRequest& request);
+// CNI_PATH alone: what STATUS and GC are told.
+std::vector<std::string> PluginPath(const std::vector<std::string>& bin_dirs);
+
+// By the names of capabilities: portMappings, dns, cgroupPath, io.kubernetes.cri.pod-annotations,
+// and by annotation (network_annotations.h) bandwidth, ips, mac, aliases, ipRanges; what is empty
+// is left out.
+nlohmann::json CapabilityArgs(const PodNetworkRequest& request, const NetworkAnnotations& asked);
 
 // The plugin's object with name, cniVersion, those of `capability_args` that it asks for
 // (runtimeConfig) and `prev_result` when not empty.
 StatusOr<std::string> PluginInput(const CniConfig& config, const CniPlugin& plugin,
                                   const nlohmann::json& capability_args,
                                   const std::string& prev_result);
+
+// For the verb GC: the attachments that are to stay.
+StatusOr<std::string> GcInput(const CniConfig& config, const CniPlugin& plugin,
+                              const std::vector<CniAttachment>& valid);
 
 }  // namespace gantry::cri

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
@@ -40,32 +41,60 @@ bool OnHost(const Json& ip, const Json& result) {
          sandbox->get_ref<const std::string&>().empty();
 }
 
+StatusOr<Json> ParseResult(absl::string_view text) {
+  StatusOr<Json> result = ParseJson(text);
+  if (result.ok() && result->is_object()) return result;
+  constexpr size_t kShown = 200;
+  return absl::DataLossError(
+      absl::StrCat("the CNI result is malformed: ",
+                   result.ok() ? absl::string_view("not an object") : result.status().message(),
+                   "; the plugin printed \"", absl::CEscape(text.substr(0, kShown)), "\""));
+}
+
+void Add(std::string address, std::vector<std::string>& addresses) {
+  if (address.empty()) return;
+  if (std::find(addresses.begin(), addresses.end(), address) != addresses.end()) return;
+  addresses.push_back(std::move(address));
+}
+
 }  // namespace
 
-StatusOr<std::vector<std::string>> PodAddresses(absl::string_view text) {
-  const StatusOr<Json> result = ParseJson(text);
-  if (!result.ok() || !result->is_object()) {
-    return absl::DataLossError(
-        absl::StrCat("the CNI result is malformed: ",
-                     result.ok() ? absl::string_view("not an object") : result.status().message()));
-  }
+StatusOr<IpPreference> ParseIpPreference(absl::string_view name) {
+  if (name == "cni") return IpPreference::kCni;
+  if (name == "ipv4") return IpPreference::kIpv4;
+  if (name == "ipv6") return IpPreference::kIpv6;
+  return absl::InvalidArgumentError(absl::StrCat("\"", name, "\" is none of cni, ipv4, ipv6"));
+}
+
+StatusOr<std::vector<std::string>> PodAddresses(absl::string_view text, IpPreference preference) {
+  ASSIGN_OR_RETURN(const Json result, ParseResult(text));
   std::vector<std::string> addresses;
-  const auto ips = result->find("ips");
-  if (ips != result->end() && ips->is_array()) {
+  const auto ips = result.find("ips");
+  if (ips != result.end() && ips->is_array()) {
     for (const Json& ip : *ips) {
-      if (!ip.is_object() || OnHost(ip, *result)) continue;
-      addresses.push_back(Address(ip, "address"));
+      if (!ip.is_object() || OnHost(ip, result)) continue;
+      Add(Address(ip, "address"), addresses);
     }
   }
   for (const char* old : {"ip4", "ip6"}) {
-    if (result->contains(old)) addresses.push_back(Address((*result)[old], "ip"));
+    if (result.contains(old)) Add(Address(result[old], "ip"), addresses);
   }
-  std::erase(addresses, "");
-  std::stable_partition(addresses.begin(), addresses.end(), [](const std::string& address) {
-    return !absl::StrContains(address, ":");
+  if (addresses.empty()) return absl::InternalError("the CNI result has no address for the pod");
+  if (preference == IpPreference::kCni) return addresses;
+  const bool six = preference == IpPreference::kIpv6;
+  std::stable_partition(addresses.begin(), addresses.end(), [six](const std::string& address) {
+    return absl::StrContains(address, ":") == six;
   });
-  if (!addresses.empty()) return addresses;
-  return absl::InternalError("the CNI result has no address for the pod");
+  return addresses;
+}
+
+StatusOr<std::string> WithCniVersion(absl::string_view text, absl::string_view version) {
+  ASSIGN_OR_RETURN(Json result, ParseResult(text));
+  const auto own = result.find("cniVersion");
+  if (own != result.end() && own->is_string() && !own->get_ref<const std::string&>().empty())
+    return std::string(text);
+  result["cniVersion"] = version;
+  return DumpJson(result);
 }
 
 }  // namespace gantry::cri

@@ -34,6 +34,21 @@ std::string TextOf(const Json& object, const char* key) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
+// As Go's strconv.ParseBool reads strings. Absent: false.
+StatusOr<bool> BooleanOf(const Json& object, const std::string& key) {
+  const auto found = object.find(key);
+  if (found == object.end() || found->is_null()) return false;
+  if (found->is_boolean()) return found->get<bool>();
+  const std::string text = found->is_string() ? found->get<std::string>() : "";
+  for (const char* yes : {"true", "True", "TRUE", "t", "T", "1"}) {
+    if (text == yes) return true;
+  }
+  for (const char* no : {"false", "False", "FALSE", "f", "F", "0"}) {
+    if (text == no) return false;
+  }
+  return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" must be true or false"));
+}
+
 StatusOr<std::string> PickVersion(const Json& root) {
   std::vector<std::string> offered;
   const auto list = root.find("cniVersions");
@@ -65,17 +80,20 @@ StatusOr<CniPlugin> ReadPlugin(const Json& object) {
   }
   const auto capabilities = object.find("capabilities");
   if (capabilities != object.end() && capabilities->is_object()) {
-    for (const auto& [name, wanted] : capabilities->items()) {
-      if (wanted.is_boolean() && wanted.get<bool>()) plugin.capabilities.push_back(name);
+    for (const auto& [name, unread] : capabilities->items()) {
+      ASSIGN_OR_RETURN(const bool wanted, BooleanOf(*capabilities, name));
+      if (wanted) plugin.capabilities.push_back(name);
     }
   }
   plugin.json = DumpJson(object);
   return plugin;
 }
 
+bool IsSingle(const Json& root) { return !root.contains("plugins") && root.contains("type"); }
+
 // A single plugin's configuration is the list of it alone.
 Json AsList(Json root) {
-  if (root.contains("plugins") || !root.contains("type")) return root;
+  if (!IsSingle(root)) return root;
   Json list = Json::object();
   for (const char* key : {"name", "cniVersion"}) {
     if (root.contains(key)) list[key] = root[key];
@@ -84,19 +102,18 @@ Json AsList(Json root) {
   return list;
 }
 
-}  // namespace
-
-StatusOr<CniConfig> ParseCniConfig(absl::string_view text) {
-  ASSIGN_OR_RETURN(Json root, ParseJson(text));
-  if (!root.is_object()) return absl::InvalidArgumentError("must be an object");
-  root = AsList(std::move(root));
-  CniConfig config;
-  config.name = TextOf(root, "name");
-  if (!ValidName(config.name)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "name \"", config.name, "\": letters, digits, \"_\", \".\" and \"-\" are needed"));
+// The list becomes what its file and its folder say together: from then on it stands alone.
+Status Append(const std::vector<std::string>& more_plugins, Json& root) {
+  for (const std::string& text : more_plugins) {
+    ASSIGN_OR_RETURN(Json plugin, ParseJson(text));
+    if (!root.contains("plugins")) root["plugins"] = Json::array();
+    if (root["plugins"].is_array()) root["plugins"].push_back(std::move(plugin));
   }
-  ASSIGN_OR_RETURN(config.version, PickVersion(root));
+  if (!more_plugins.empty()) root["loadOnlyInlinedPlugins"] = true;
+  return absl::OkStatus();
+}
+
+Status ReadPlugins(const Json& root, CniConfig& config) {
   const auto plugins = root.find("plugins");
   if (plugins == root.end() || !plugins->is_array() || plugins->empty()) {
     return absl::InvalidArgumentError("\"plugins\" must be an array with at least one plugin");
@@ -106,6 +123,34 @@ StatusOr<CniConfig> ParseCniConfig(absl::string_view text) {
                              absl::StrCat("plugins[", i, "]"));
     config.plugins.push_back(std::move(plugin));
   }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string CniPluginFolder(absl::string_view text) {
+  const StatusOr<Json> root = ParseJson(text);
+  if (!root.ok() || !root->is_object() || IsSingle(*root)) return "";
+  if (BooleanOf(*root, "loadOnlyInlinedPlugins").value_or(true)) return "";
+  const std::string name = TextOf(*root, "name");
+  return ValidName(name) ? name : "";
+}
+
+StatusOr<CniConfig> ParseCniConfig(absl::string_view text,
+                                   const std::vector<std::string>& more_plugins) {
+  ASSIGN_OR_RETURN(Json root, ParseJson(text));
+  if (!root.is_object()) return absl::InvalidArgumentError("must be an object");
+  root = AsList(std::move(root));
+  RETURN_IF_ERROR(Append(more_plugins, root));
+  CniConfig config;
+  config.name = TextOf(root, "name");
+  if (!ValidName(config.name)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "name \"", config.name, "\": letters, digits, \"_\", \".\" and \"-\" are needed"));
+  }
+  ASSIGN_OR_RETURN(config.version, PickVersion(root));
+  ASSIGN_OR_RETURN(config.disable_gc, BooleanOf(root, "disableGC"));
+  RETURN_IF_ERROR(ReadPlugins(root, config));
   config.bytes = DumpJson(root);
   return config;
 }

@@ -19,14 +19,22 @@ struct CniPlugin {
 
 struct CniConfig {
   std::string name;
-  std::string version;             // the highest of cniVersion and cniVersions that we know
+  std::string version;  // the highest of cniVersion and cniVersions that we know
+  bool disable_gc = false;
   std::vector<CniPlugin> plugins;  // at least one
   std::string bytes;               // the list as JSON: ParseCniConfig reads it back the same
 };
 
-// kInvalidArgument: not JSON, no or a wrong name, no plugins, a plugin without a type or with one
-// that is a path, only versions that we do not know.
-StatusOr<CniConfig> ParseCniConfig(absl::string_view text);
+// `more_plugins`: objects that come behind those of the list (CniPluginFolder). kInvalidArgument:
+// not JSON, no or a wrong name, no plugins, a plugin without a type or with one that is a path,
+// only versions that we do not know, a boolean that is none. Booleans may be strings.
+StatusOr<CniConfig> ParseCniConfig(absl::string_view text,
+                                   const std::vector<std::string>& more_plugins = {});
+
+// The name of the folder, beside a list's file, whose *.conf are plugins of the list too (libcni
+// 1.3); empty where there is none: for a single plugin, with loadOnlyInlinedPlugins, or when `text`
+// is not valid.
+std::string CniPluginFolder(absl::string_view text);
 
 // Whether version `a` is at least `b`; both as "1.0.0".
 bool CniVersionAtLeast(absl::string_view a, absl::string_view b);

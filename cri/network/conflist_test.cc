@@ -1,16 +1,11 @@
 #include "cri/network/conflist.h"
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <string>
 
-#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include "cri/network/cni_result.h"
-#include "cri/network/conf_directory.h"
 
 namespace gantry::cri {
 namespace {
@@ -31,6 +26,39 @@ TEST(Conflist, ReadsAListAndKeepsWhatItDoesNotKnow) {
   EXPECT_EQ(config->plugins[0].type, "bridge");
   EXPECT_THAT(config->plugins[0].capabilities, ElementsAre("dns"));
   EXPECT_THAT(config->plugins[0].json, HasSubstr("\"bridge\":\"b0\""));
+}
+
+TEST(Conflist, BooleansMayBeStrings) {
+  const auto config = ParseCniConfig(
+      R"({"name": "n", "disableGC": "true", "plugins": [
+          {"type": "t", "capabilities": {"dns": "true", "ips": "false", "mac": true}}]})");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_TRUE(config->disable_gc);
+  EXPECT_THAT(config->plugins[0].capabilities, ElementsAre("dns", "mac"));
+  const auto bad =
+      ParseCniConfig(R"({"name": "n", "disableGC": "yes", "plugins": [{"type": "t"}]})");
+  EXPECT_EQ(bad.status().message(), "\"disableGC\" must be true or false");
+}
+
+TEST(Conflist, PluginsOfItsFolderComeBehindItsOwn) {
+  constexpr char kText[] = R"({"name": "n", "plugins": [{"type": "one"}]})";
+  EXPECT_EQ(CniPluginFolder(kText), "n");
+  const auto config = ParseCniConfig(kText, {R"({"type": "two", "key": 1})"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  ASSERT_EQ(config->plugins.size(), 2u);
+  EXPECT_EQ(config->plugins[1].type, "two");
+  // What is recorded stands alone.
+  EXPECT_EQ(CniPluginFolder(config->bytes), "");
+  EXPECT_EQ(ParseCniConfig(config->bytes)->plugins.size(), 2u);
+  // A list may have them all in its folder.
+  EXPECT_TRUE(ParseCniConfig(R"({"name": "n"})", {R"({"type": "two"})"}).ok());
+}
+
+TEST(Conflist, NoFolderForASinglePluginOrWhenTheListSaysSo) {
+  EXPECT_EQ(CniPluginFolder(R"({"name": "n", "type": "t"})"), "");
+  EXPECT_EQ(CniPluginFolder(R"({"name": "n", "loadOnlyInlinedPlugins": true, "plugins": []})"), "");
+  EXPECT_EQ(CniPluginFolder(R"({"name": "../n", "plugins": []})"), "");
+  EXPECT_EQ(CniPluginFolder("{"), "");
 }
 
 TEST(Conflist, ItsBytesAreReadBackTheSame) {
@@ -93,77 +121,6 @@ TEST(Conflist, RefusesWhatItCannotRun) {
   }
 }
 
-class ConfDirectoryTest : public ::testing::Test {
- protected:
-  ConfDirectoryTest() {
-    path_ = testing::TempDir() + "/gantry_conf_XXXXXX";
-    EXPECT_NE(mkdtemp(path_.data()), nullptr);
-  }
-  ~ConfDirectoryTest() override { std::filesystem::remove_all(path_); }
-
-  void Put(const std::string& name, const std::string& text) {
-    std::ofstream(path_ + "/" + name) << text;
-  }
-  void PutNetwork(const std::string& name, const std::string& network) {
-    Put(name, R"({"name": ")" + network + R"(", "plugins": [{"type": "t"}]})");
-  }
-  static std::string NameOf(ConfDirectory& directory) {
-    const auto config = directory.Current();
-    return config.ok() ? (*config)->name : std::string(config.status().message());
-  }
-
-  std::string path_;
-};
-
-TEST_F(ConfDirectoryTest, FirstValidFileByNameIsInForce) {
-  Put("10-bad.conflist", "{");
-  PutNetwork("20-good.conflist", "good");
-  PutNetwork("30-later.conf", "later");
-  PutNetwork("00-not.txt", "other");
-  ConfDirectory directory(path_, absl::ZeroDuration());
-  EXPECT_EQ(NameOf(directory), "good");
-}
-
-TEST_F(ConfDirectoryTest, ChangesAreSeenAtTheNextCall) {
-  ConfDirectory directory(path_, absl::ZeroDuration());
-  EXPECT_THAT(NameOf(directory), HasSubstr("no CNI configuration in " + path_));
-  PutNetwork("20.conflist", "one");
-  EXPECT_EQ(NameOf(directory), "one");
-  PutNetwork("20.conflist", "two2");  // in place: the folder itself does not change
-  EXPECT_EQ(NameOf(directory), "two2");
-  PutNetwork("10.conflist.tmp", "three");
-  std::filesystem::rename(path_ + "/10.conflist.tmp", path_ + "/10.conflist");
-  EXPECT_EQ(NameOf(directory), "three");
-}
-
-TEST_F(ConfDirectoryTest, LastGoodOneStaysWhenAllAreBadNow) {
-  ConfDirectory directory(path_, absl::ZeroDuration());
-  PutNetwork("10.conflist", "good");
-  EXPECT_EQ(NameOf(directory), "good");
-  Put("10.conflist", "half of a fi");
-  EXPECT_EQ(NameOf(directory), "good");
-}
-
-TEST_F(ConfDirectoryTest, EmptyFolderIsNoNetworkAfterTheGrace) {
-  ConfDirectory patient(path_, absl::Hours(1));
-  ConfDirectory strict(path_, absl::ZeroDuration());
-  PutNetwork("10.conflist", "good");
-  EXPECT_EQ(NameOf(patient), "good");
-  EXPECT_EQ(NameOf(strict), "good");
-  std::filesystem::remove(path_ + "/10.conflist");
-  EXPECT_EQ(NameOf(patient), "good");
-  EXPECT_THAT(NameOf(strict), HasSubstr("no CNI configuration"));
-  std::filesystem::remove(path_);
-  EXPECT_THAT(NameOf(strict), HasSubstr("no CNI configuration"));
-}
-
-TEST_F(ConfDirectoryTest, OnlyBadFilesAreNamedWithTheirReasons) {
-  Put("10.conf", "[]");
-  Put("20.conflist", R"({"name": "n"})");
-  ConfDirectory directory(path_, absl::ZeroDuration());
-  EXPECT_THAT(NameOf(directory), HasSubstr("10.conf: must be an object; 20.conflist: \"plugins\""));
-}
-
 struct Result {
   const char* description;
   const char* text;
@@ -188,7 +145,8 @@ TEST(CniResult, AddressesOfThePod) {
       {"no address", R"({"ips": []})", "the CNI result has no address for the pod"},
       {"not an address", R"({"ips": [{"address": "here"}, 3, {"address": 4}]})",
        "the CNI result has no address for the pod"},
-      {"not an object", "[]", "the CNI result is malformed: not an object"},
+      {"not an object", "[]",
+       "the CNI result is malformed: not an object; the plugin printed \"[]\""},
   };
   for (const Result& result : kResults) {
     const auto addresses = PodAddresses(result.text);
@@ -199,6 +157,30 @@ TEST(CniResult, AddressesOfThePod) {
     EXPECT_EQ(text, result.addresses) << result.description;
   }
   EXPECT_EQ(PodAddresses("garbage").status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(CniResult, PreferredFamilyComesFirst) {
+  constexpr char kBoth[] =
+      R"({"ips": [{"address": "fd00::5/64"}, {"address": "10.0.0.5/24"}, {"address": "fd00::6/64"}]})";
+  EXPECT_THAT(*PodAddresses(kBoth, IpPreference::kCni),
+              ElementsAre("fd00::5", "10.0.0.5", "fd00::6"));
+  EXPECT_THAT(*PodAddresses(kBoth, IpPreference::kIpv4),
+              ElementsAre("10.0.0.5", "fd00::5", "fd00::6"));
+  EXPECT_THAT(*PodAddresses(kBoth, IpPreference::kIpv6),
+              ElementsAre("fd00::5", "fd00::6", "10.0.0.5"));
+  // One that the pod does not have is no reason to fail.
+  EXPECT_THAT(*PodAddresses(R"({"ips": [{"address": "10.0.0.5/24"}]})", IpPreference::kIpv6),
+              ElementsAre("10.0.0.5"));
+  for (const char* name : {"cni", "ipv4", "ipv6"}) EXPECT_TRUE(ParseIpPreference(name).ok());
+  EXPECT_EQ(ParseIpPreference("both").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(CniResult, TheConfigurationsVersionIsMeantWhereThereIsNone) {
+  EXPECT_EQ(*WithCniVersion(R"({"ips":[]})", "1.0.0"), R"({"cniVersion":"1.0.0","ips":[]})");
+  // As it came, blanks and all.
+  EXPECT_EQ(*WithCniVersion(R"({ "cniVersion": "0.4.0" })", "1.0.0"),
+            R"({ "cniVersion": "0.4.0" })");
+  EXPECT_EQ(WithCniVersion("3", "1.0.0").status().code(), absl::StatusCode::kDataLoss);
 }
 
 }  // namespace

@@ -11,8 +11,8 @@ import time
 
 # Written by whoever writes next, and of no meaning for leaks.
 DATABASE = re.compile(r"\.(db|sqlite)(-wal|-shm|-journal)?$")
-# host-local keeps these two for good.
-IPAM_OWN = {"lock", "last_reserved_ip.0"}
+# host-local keeps these for good, the last with two families.
+IPAM_OWN = {"lock", "last_reserved_ip.0", "last_reserved_ip.1"}
 
 
 def _text(path):

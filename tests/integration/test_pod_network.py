@@ -1,44 +1,30 @@
 """Pods with a network of their own: Debian's bridge and host-local plugins."""
 
 import ipaddress
-import urllib.request
 
-from case import NAMESPACE_POD, GantryTest, wait_until
+from network_case import NAMESPACE_POD, NetworkCase
 
 
-class PodNetwork(GantryTest):
-    def address(self, pod):
-        return self.crictl.json("inspectp", "-o", "json", pod.id)["status"]["network"]["ip"]
-
-    def serve(self, pod):
-        """A web server on port 8080 that gives /etc/passwd and the like."""
-        self.launch(pod, "server", "httpd", "-f", "-p", "8080", "-h", "/etc")
+class PodNetwork(NetworkCase):
+    def serve_on(self, pod):
+        self.serve(pod)
         return f"http://{self.address(pod)}:8080/hostname"
-
-    def fetch(self, url):
-        def answer():
-            try:
-                with urllib.request.urlopen(url, timeout=2) as page:
-                    return page.read().decode()
-            except OSError:
-                return None
-        return wait_until(answer, f"{url} answers", 20)
 
     def test_a_pod_has_an_address_of_the_configured_range_that_the_host_reaches(self):
         pod = self.run_pod(network=NAMESPACE_POD, hostname="web")
         self.assertIn(ipaddress.ip_address(self.address(pod)), ipaddress.ip_network("10.83.0.0/24"))
-        self.assertEqual("web\n", self.fetch(self.serve(pod)))
+        self.assertEqual("web\n", self.fetch(self.serve_on(pod)))
 
     def test_containers_of_a_pod_reach_each_other_on_loopback(self):
         pod = self.run_pod(network=NAMESPACE_POD, hostname="web")
-        self.fetch(self.serve(pod))
+        self.fetch(self.serve_on(pod))
         status, text = self.run_to_end(pod, "client", "wget", "-qO-", "http://127.0.0.1:8080/hostname")
         self.assertEqual((0, "web"), (status["exitCode"], text))
 
     def test_two_pods_have_two_addresses_and_reach_each_other(self):
         one, two = (self.run_pod(name, network=NAMESPACE_POD, hostname=name) for name in ("one", "two"))
         self.assertNotEqual(self.address(one), self.address(two))
-        url = self.serve(one)
+        url = self.serve_on(one)
         self.fetch(url)
         self.assertEqual("one", self.run_to_end(two, "client", "wget", "-qO-", url)[1])
 
@@ -71,9 +57,7 @@ class PodNetwork(GantryTest):
     def refuse_pod(self, last_plugin, words):
         """Runs a pod with one plugin more at the end of the chain."""
         config = self.daemon.folder / "net.d" / "10-test.conflist"
-        text = config.read_text()
-        self.addCleanup(config.write_text, text)
-        config.write_text(text.removesuffix("]}") + ", {" + last_plugin + "]}")
+        self.write(config.read_text().removesuffix("]}") + ", {" + last_plugin + "]}")
         answer = self.crictl.call("runp", self.crictl.document(self.pod_config("pod", NAMESPACE_POD)))
         self.assertNotEqual(0, answer.status)
         self.assertIn(words, answer.error)

@@ -1,0 +1,73 @@
+#include "cri/network/network_health.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+
+namespace gantry::cri {
+namespace {
+
+bool HasStatus(const CniConfig& config) { return CniVersionAtLeast(config.version, "1.1.0"); }
+
+// While there is nothing to ask, a new configuration is looked for this often.
+constexpr absl::Duration kLook = absl::Milliseconds(500);
+
+}  // namespace
+
+NetworkHealth::NetworkHealth(const ConfDirectory* configs, Options options,
+                             std::function<Status(const CniConfig&)> ask,
+                             std::function<void(const CniConfig&)> ready)
+    : configs_(configs),
+      options_(options),
+      ask_(std::move(ask)),
+      ready_(std::move(ready)),
+      last_(absl::UnavailableError("its plugins have not answered STATUS yet")) {
+  thread_ = std::thread([this] { Run(); });
+}
+
+NetworkHealth::~NetworkHealth() {
+  {
+    absl::MutexLock lock(&mutex_);
+    ending_ = true;
+  }
+  thread_.join();
+}
+
+void NetworkHealth::Run() {
+  Config asked;
+  absl::Time next = absl::InfinitePast();
+  while (true) {
+    const auto config = configs_->Current();
+    if (config.ok() && (*config != asked || absl::Now() >= next)) {
+      AskOnce();
+      asked = *config;
+      next = absl::Now() + options_.period;
+    }
+    absl::MutexLock lock(&mutex_);
+    if (mutex_.AwaitWithTimeout(absl::Condition(&ending_), std::min(kLook, options_.period)))
+      return;
+  }
+}
+
+void NetworkHealth::AskOnce() {
+  const auto config = configs_->Current();
+  if (!config.ok()) return;
+  const Status status = HasStatus(**config) ? ask_(**config) : absl::OkStatus();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (ending_) return;
+    last_ = status;
+    if (status.ok()) last_well_ = absl::Now();
+  }
+  if (status.ok()) ready_(**config);
+}
+
+Status NetworkHealth::Of(const CniConfig& config) const {
+  if (!HasStatus(config)) return absl::OkStatus();
+  absl::MutexLock lock(&mutex_);
+  if (last_.ok() || absl::Now() - last_well_ < options_.grace) return absl::OkStatus();
+  return absl::UnavailableError(last_.message());
+}
+
+}  // namespace gantry::cri

@@ -30,8 +30,8 @@ streaming::Command::Stdio StdioOf(shim::ReplyWithFds* reply) {
 
 class AttachCommand final : public streaming::Command {
  public:
-  AttachCommand(std::shared_ptr<PodShim> shim, const Container& container, const StreamSet& streams)
-      : shim_(std::move(shim)),
+  AttachCommand(Node* node, const Container& container, const StreamSet& streams)
+      : node_(*node),
         container_id_(container.id()),
         streams_(streams),
         ends_with_input_(container.config->stdin_once() && !streams.tty) {}
@@ -39,6 +39,7 @@ class AttachCommand final : public streaming::Command {
   // Attaches before a client comes. For a container that has not started: what it says first is
   // part of the session.
   Status Prepare() {
+    RETURN_IF_ERROR(FindShim());
     ASSIGN_OR_RETURN(auto reply, shim_->client->Call(Message(), {}, kShimAnswer));
     prepared_ = StdioOf(&reply);
     return absl::OkStatus();
@@ -46,6 +47,7 @@ class AttachCommand final : public streaming::Command {
 
   void Start(std::optional<streaming::TerminalSize>, Started started, Exited) override {
     if (prepared_) return started(*std::exchange(prepared_, std::nullopt));
+    if (const Status found = FindShim(); !found.ok()) return started(found);
     shim_->client->Send(
         Message(), {}, [started, id = container_id_](StatusOr<shim::ReplyWithFds> reply) {
           if (reply.ok()) return started(StdioOf(&*reply));
@@ -79,12 +81,22 @@ class AttachCommand final : public streaming::Command {
     return request;
   }
 
+  Status FindShim() {
+    const auto container = node_.containers.Find(container_id_);
+    if (container == nullptr)
+      return absl::NotFoundError(absl::StrCat("container \"", container_id_, "\" does not exist"));
+    ASSIGN_OR_RETURN(shim_, ShimOf(node_, *container));
+    return absl::OkStatus();
+  }
+
   // What fails here concerns a container that has ended.
   void Tell(const shim::proto::Request& request) {
+    if (shim_ == nullptr) return;
     shim_->client->Send(request, {}, [](const StatusOr<shim::ReplyWithFds>&) {});
   }
 
-  const std::shared_ptr<PodShim> shim_;
+  Node& node_;
+  std::shared_ptr<PodShim> shim_;  // from the start on
   const std::string container_id_;
   const StreamSet streams_;
   const bool ends_with_input_;
@@ -105,8 +117,7 @@ Status Prepare(Node* node, const v1::AttachRequest& request, v1::AttachResponse*
   const StreamSet streams = {request.stdin(), request.stdout(), request.stderr(), request.tty()};
   ASSIGN_OR_RETURN(const auto container, FindContainer(*node, request.container_id()));
   RETURN_IF_ERROR(CheckAttach(*container, streams));
-  ASSIGN_OR_RETURN(auto shim, ShimOf(*node, *container));
-  auto command = std::make_shared<AttachCommand>(std::move(shim), *container, streams);
+  auto command = std::make_shared<AttachCommand>(node, *container, streams);
   if (container->state() == v1::CONTAINER_CREATED) RETURN_IF_ERROR(command->Prepare());
   ASSIGN_OR_RETURN(*response->mutable_url(),
                    node->streaming->AttachUrl(container->id(), streams, std::move(command)));

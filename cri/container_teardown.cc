@@ -70,6 +70,7 @@ Status RemoveContainerObject(Node* node, const std::string& id) {
   const auto sandbox = node->sandboxes.Find(container->record.sandbox_id());
   node->containers.Erase(id);
   node->statistics->Forget(id);
+  node->streaming->EndSessions(id);
   PublishContainerEvent(node, v1::CONTAINER_DELETED_EVENT, *container);
   if (sandbox != nullptr)
     node->names.Release(

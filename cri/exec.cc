@@ -59,8 +59,8 @@ Status TakeTerminal(const StreamSet& streams, std::vector<UniqueFd>* fds,
 
 class ExecCommand final : public streaming::Command {
  public:
-  ExecCommand(Node* node, std::shared_ptr<PodShim> shim, ExecPlan plan, const StreamSet& streams)
-      : node_(*node), shim_(std::move(shim)), plan_(std::move(plan)), streams_(streams) {}
+  ExecCommand(Node* node, ExecPlan plan, const StreamSet& streams)
+      : node_(*node), plan_(std::move(plan)), streams_(streams) {}
 
   void Start(std::optional<streaming::TerminalSize> size, Started started, Exited exited) override {
     if (size) plan_.process.console_size = {.height = size->height, .width = size->width};
@@ -95,6 +95,7 @@ class ExecCommand final : public streaming::Command {
       return absl::NotFoundError(
           absl::StrCat("container \"", plan_.container_id, "\" does not exist"));
     RETURN_IF_ERROR(MayExec(*container));
+    ASSIGN_OR_RETURN(shim_, ShimOf(node_, *container));
     ASSIGN_OR_RETURN(Ends ends, MakeEnds(streams_));
     const int given[] = {ends.in.get(), ends.out.get(), ends.err.get()};
     auto ours = std::make_shared<Stdio>(std::move(ends.ours));
@@ -125,11 +126,12 @@ class ExecCommand final : public streaming::Command {
 
   // What fails here concerns an exec that has ended.
   void Tell(const shim::proto::Request& request) {
+    if (shim_ == nullptr) return;
     shim_->client->Send(request, {}, [](const StatusOr<shim::ReplyWithFds>&) {});
   }
 
   Node& node_;
-  const std::shared_ptr<PodShim> shim_;
+  std::shared_ptr<PodShim> shim_;  // from the start on
   ExecPlan plan_;
   const StreamSet streams_;
 };
@@ -140,14 +142,12 @@ Status Prepare(Node* node, const v1::ExecRequest& request, v1::ExecResponse* res
   if (request.cmd().empty()) return absl::InvalidArgumentError("cmd is empty");
   RETURN_IF_ERROR(CheckStreams(streams));
   RETURN_IF_ERROR(MayExec(*container));
-  ASSIGN_OR_RETURN(auto shim, ShimOf(*node, *container));
   ASSIGN_OR_RETURN(
       ExecPlan plan,
       PlanExec(node, *container, {request.cmd().begin(), request.cmd().end()}, request.tty()));
+  auto command = std::make_shared<ExecCommand>(node, std::move(plan), streams);
   ASSIGN_OR_RETURN(*response->mutable_url(),
-                   node->streaming->ExecUrl(container->id(), streams,
-                                            std::make_shared<ExecCommand>(
-                                                node, std::move(shim), std::move(plan), streams)));
+                   node->streaming->ExecUrl(container->id(), streams, std::move(command)));
   return absl::OkStatus();
 }
 

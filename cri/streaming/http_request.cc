@@ -97,7 +97,7 @@ std::optional<HttpError> ParseHead(absl::string_view head, HttpRequest* request)
   request->target = Text(parsed.target());
   for (const auto& field : parsed)
     request->headers.emplace_back(Text(field.name_string()), Text(field.value()));
-  if (parsed.version() != 11) return HttpError{400, "HTTP/1.1 is needed"};
+  if (parsed.version() != 11) return HttpError{400, "the version of HTTP has to be 1.1"};
   if (request->method != "GET" && request->method != "POST")
     return HttpError{405, "GET or POST is needed", {{"Allow", "GET, POST"}}};
   if (!absl::StartsWith(request->target, "/")) return HttpError{400, "the target is no path"};

@@ -15,6 +15,7 @@
 #include "cri/streaming/connection.h"
 #include "cri/streaming/listener.h"
 #include "cri/streaming/tls.h"
+#include "cri/streaming/tokens.h"
 
 namespace gantry::cri::streaming {
 namespace {
@@ -165,6 +166,8 @@ void Server::Loop::Check(const Entry& entry) {
 }
 
 void Server::Loop::EndSessions(const std::string& owner) {
+  for (auto& table : tokens_)
+    table.DropIf([&owner](const Target& target) { return target.owner == owner; });
   asio::post(io_, [this, owner] {
     const std::list<Entry> now = sessions_;
     for (const Entry& entry : now) {

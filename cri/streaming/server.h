@@ -14,7 +14,6 @@
 #include "cri/log.h"
 #include "cri/streaming/command.h"
 #include "cri/streaming/pod_sockets.h"
-#include "cri/streaming/tokens.h"
 #include "runtime/base/status.h"
 
 namespace gantry::cri::streaming {
@@ -46,8 +45,8 @@ class Server {
   StatusOr<std::string> PortForwardUrl(const std::string& owner, std::vector<uint16_t> ports,
                                        PodSockets sockets);
 
-  // The container has exited, or the pod is stopped: its sessions end, each with a status. Returns
-  // at once.
+  // The container has exited, or the pod is stopped: its sessions end, each with a status, and
+  // its URLs are good for nothing any more. Returns at once.
   void EndSessions(const std::string& owner);
   // Ends all sessions with a status and waits up to a second for clients to take it; then there is
   // no thread any more, and what commands call back does nothing.

@@ -2,6 +2,7 @@
 // stands for, once. They are never logged.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -43,6 +44,12 @@ class TokenTable {
     auto node = entries_.extract(std::string(token));
     if (node.empty() || node.mapped().expires <= now) return std::nullopt;
     return std::move(node.mapped().value);
+  }
+
+  // Lets go of all whose value is so.
+  void DropIf(const std::function<bool(const T&)>& is) {
+    absl::MutexLock lock(&mutex_);
+    std::erase_if(entries_, [&is](const auto& entry) { return is(entry.second.value); });
   }
 
   // Lets go of what nobody came for. How many are left.

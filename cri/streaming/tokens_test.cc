@@ -57,6 +57,11 @@ TEST(Tokens, LetGoOfWhatNobodyCameFor) {
   EXPECT_EQ(table.DropExpired(now + absl::Seconds(59)), 1U);
   EXPECT_EQ(table.DropExpired(now + absl::Seconds(60)), 0U);
   EXPECT_EQ(value.use_count(), 1);
+  const auto token = table.Add(value, now);
+  ASSERT_TRUE(table.Add(nullptr, now).ok());
+  table.DropIf([](const auto& held) { return held != nullptr; });
+  EXPECT_EQ(table.Take(*token, now), std::nullopt);
+  EXPECT_EQ(table.DropExpired(now), 1U) << "the other one stays";
 }
 
 }  // namespace

@@ -34,16 +34,24 @@ void NetworkDebts::Add(const std::string& id) {
   due_.emplace(id, Due{absl::Now() + kFirstPause, 2 * kFirstPause});
 }
 
-Status NetworkDebts::Keep(store::SandboxRecord record) {
-  record.set_removed(true);
-  RETURN_IF_ERROR(node_->store->Put(record));
-  const std::string id = record.id();
+Status NetworkDebts::Keep(const std::string& id) {
+  const auto removed =
+      node_->sandboxes.Update(id, [](Sandbox& sandbox) { sandbox.record.set_removed(true); });
+  const Status stored = PersistSandbox(node_, id);
+  if (!stored.ok()) {
+    node_->sandboxes.Update(id, [](Sandbox& sandbox) { sandbox.record.set_removed(false); });
+    return stored;
+  }
+  if (removed != nullptr) Resume(removed->record);
+  return absl::OkStatus();
+}
+
+void NetworkDebts::Resume(const store::SandboxRecord& record) {
   {
     const absl::MutexLock lock(&mutex_);
-    kept_[id] = std::move(record);
+    kept_[record.id()] = record;
   }
-  Add(id);
-  return absl::OkStatus();
+  Add(record.id());
 }
 
 std::vector<std::string> NetworkDebts::Kept() const {

@@ -34,9 +34,13 @@ class NetworkDebts {
   // already.
   void Add(const std::string& id);
 
-  // Of a pod that is removed: stores the record as such and tries until it is paid, over restarts;
-  // then it is deleted. Nothing else knows of it any more.
-  Status Keep(store::SandboxRecord record);
+  // Of a pod in the table that is being removed: its record is stored as such and the DEL tried
+  // until it succeeds, over restarts; then the record is deleted. The caller erases the pod from
+  // the table. On failure all is as before.
+  Status Keep(const std::string& id);
+
+  // Of a record that Keep has stored, found again at the start.
+  void Resume(const store::SandboxRecord& record);
 
   // Pods that are only known here.
   std::vector<std::string> Kept() const;

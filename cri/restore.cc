@@ -31,7 +31,7 @@ void LoadSandboxes(Node* node, const std::vector<store::SandboxRecord>& records)
                       {{"count", std::to_string(ended)}});
   for (const store::SandboxRecord& record : records) {
     if (record.removed()) {
-      (void)node->network_debts->Keep(record);
+      node->network_debts->Resume(record);
       continue;
     }
     auto config = std::make_shared<v1::PodSandboxConfig>();
@@ -142,12 +142,14 @@ Status Reconnect(Node* node, const std::string& pod_id) {
 
 void RestorePod(Node* node, const std::string& pod_id) {
   const auto sandbox = node->sandboxes.Find(pod_id);
-  const bool another_boot = sandbox->record.boot_id() != node->features.boot_id;
-  if (another_boot && !sandbox->record.stopped()) EndPodOfAnotherBoot(node, pod_id);
-  // Where the disk had no room for an exit any more, but for the pod's end.
-  if (sandbox->record.stopped())
+  if (sandbox->record.stopped()) {
+    // Where the disk had no room for an exit any more, but for the pod's end.
     LoseContainersOf(node, pod_id, "its exit was not recorded before the pod was stopped");
-  if (another_boot || sandbox->record.stopped()) {
+    if (sandbox->record.network_intended()) node->network_debts->Add(pod_id);
+    return;
+  }
+  if (sandbox->record.boot_id() != node->features.boot_id) {
+    EndPodOfAnotherBoot(node, pod_id);
     if (sandbox->record.network_intended()) node->network_debts->Add(pod_id);
     return;
   }

@@ -107,16 +107,6 @@ Status StopLocked(Node* node, const std::string& id) {
   return absl::OkStatus();
 }
 
-// The record of a pod that owes its network a DEL is the debt's from now on.
-Status ForgetOrKeep(Node* node, const Sandbox& sandbox) {
-  if (!sandbox.record.network_intended()) return ForgetSandbox(node, sandbox.id());
-  {
-    absl::MutexLock lock(&node->persist_order);
-    node->sandboxes.Update(sandbox.id(), [](Sandbox& changed) { changed.forgotten = true; });
-  }
-  return node->network_debts->Keep(sandbox.record);
-}
-
 }  // namespace
 
 Status StopSandbox(Node* node, const std::string& id) {
@@ -135,7 +125,8 @@ Status RemoveSandbox(Node* node, const std::string& id) {
   std::filesystem::remove_all(node->PodDirectory(id), error);
   if (error)
     return absl::InternalError(absl::StrCat("remove pod sandbox \"", id, "\": ", error.message()));
-  RETURN_IF_ERROR(ForgetOrKeep(node, *sandbox));
+  RETURN_IF_ERROR(sandbox->record.network_intended() ? node->network_debts->Keep(id)
+                                                     : ForgetSandbox(node, id));
   node->sandboxes.Erase(id);
   PublishSandboxEvent(node, v1::CONTAINER_DELETED_EVENT, *sandbox);
   node->names.Release("pod/" + SandboxName(sandbox->config->metadata()), id);

@@ -78,6 +78,18 @@ class Daemon:
         with socket.socket(socket.AF_UNIX) as client:
             return client.connect_ex(str(self.socket)) == 0
 
+    def networks_taken(self):
+        """How often a CNI configuration has come into force."""
+        return self.log.read_text(errors="replace").count("CNI network in force")
+
+    def use_network(self, text, file="10-test.conflist"):
+        """Puts a CNI configuration in place, and waits until it is in force."""
+        seen = self.networks_taken()
+        temporary = self.folder / "net.d" / f"{file}.new"
+        temporary.write_text(text)
+        temporary.rename(temporary.with_suffix(""))
+        wait_until(lambda: self.networks_taken() > seen, f"{file} is in force")
+
     def last_words(self):
         return self.log.read_text(errors="replace")[-2000:]
 

@@ -39,19 +39,7 @@ class NetworkCase(GantryTest):
             if file != self.file:
                 file.unlink()
         if not self.file.exists() or self.file.read_text() != text:
-            self.write(text)
-
-    def write(self, text, file=None):
-        """Puts a configuration in place, and waits until it is in force."""
-        seen = self.loaded()
-        path = file or self.file
-        temporary = path.with_suffix(".new")
-        temporary.write_text(text)
-        temporary.rename(path)
-        wait_until(lambda: self.loaded() > seen, f"{path} is in force")
-
-    def loaded(self):
-        return self.daemon.log.read_text(errors="replace").count("CNI network in force")
+            self.daemon.use_network(text)
 
     def bridge(self, *subnets):
         return {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "ipam": {
@@ -61,7 +49,7 @@ class NetworkCase(GantryTest):
     def configure(self, *plugins, version="1.0.0", **more):
         """The network "test" of these plugins; a name is one of ours, made with plugin()."""
         chain = [{"type": plugin} if isinstance(plugin, str) else plugin for plugin in plugins]
-        self.write(json.dumps({"cniVersion": version, "name": "test", "plugins": chain, **more}))
+        self.daemon.use_network(json.dumps({"cniVersion": version, "name": "test", "plugins": chain, **more}))
 
     def plugin(self, name="fake"):
         path = self.daemon.plugins / name

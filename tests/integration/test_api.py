@@ -94,8 +94,8 @@ class Retries(ApiTest):
         config = self.daemon.folder / "net.d" / "10-test.conflist"
         text = config.read_text()
         # The plugin stays: DEL is owed to it.
-        self.addCleanup(config.write_text, text)
-        config.write_text('{"cniVersion": "1.0.0", "name": "test", "plugins": [{"type": "slow"}]}')
+        self.addCleanup(self.daemon.use_network, text)
+        self.daemon.use_network('{"cniVersion": "1.0.0", "name": "test", "plugins": [{"type": "slow"}]}')
 
     def test_row_41_a_pod_whose_caller_has_gone_is_what_the_retry_gets(self):
         self.slow_network(2)

@@ -103,7 +103,7 @@ class PluginFaults(NetworkCase):
         # Half of a file, then the whole of it.
         self.file.write_text(text[:40])
         wait_until(lambda: "10-test.conflist" in self.ready()[1], "the bad file is named")
-        self.write(text)
+        self.daemon.use_network(text)
         self.assertTrue(self.ready()[0])
         # A bad one before it hides nothing.
         (self.folder / "00-bad.conflist").write_text("{")
@@ -117,7 +117,7 @@ class PluginFaults(NetworkCase):
         self.folder.rmdir()
         wait_until(lambda: not self.ready()[0], "the network is not ready", 40)
         self.folder.mkdir()
-        self.write(text)
+        self.daemon.use_network(text)
         self.assertTrue(self.ready()[0])
         self.run_pod(network=NAMESPACE_POD)
 

@@ -57,7 +57,7 @@ class PodNetwork(NetworkCase):
     def refuse_pod(self, last_plugin, words):
         """Runs a pod with one plugin more at the end of the chain."""
         config = self.daemon.folder / "net.d" / "10-test.conflist"
-        self.write(config.read_text().removesuffix("]}") + ", {" + last_plugin + "]}")
+        self.daemon.use_network(config.read_text().removesuffix("]}") + ", {" + last_plugin + "]}")
         answer = self.crictl.call("runp", self.crictl.document(self.pod_config("pod", NAMESPACE_POD)))
         self.assertNotEqual(0, answer.status)
         self.assertIn(words, answer.error)

@@ -22,6 +22,8 @@ namespace {
 // Of both streams together, so that the answer fits into the 16 MiB that clients take of a message;
 // what is over it is read and dropped.
 constexpr size_t kOutputLimit = (16 << 20) - (64 << 10);
+// Of one stream: a flood on one leaves the other a word.
+constexpr size_t kStreamLimit = kOutputLimit - (1 << 20);
 constexpr absl::Duration kDrain =
     absl::Seconds(1);  // for output after the exit: a child may keep the pipe open
 
@@ -65,7 +67,8 @@ class OutputReader {
       fds_[i].Reset();
       return;
     }
-    const size_t room = kOutputLimit - texts_[0]->size() - texts_[1]->size();
+    const size_t room = std::min(kStreamLimit - texts_[i]->size(),
+                                 kOutputLimit - texts_[0]->size() - texts_[1]->size());
     texts_[i]->append(buffer, std::min(room, static_cast<size_t>(count)));
   }
 

@@ -29,8 +29,10 @@ GroupSample TestGroup() {
 }
 
 TEST(ContainerStatsMessage, SaysWhoseTheyAre) {
-  const auto stats =
-      ContainerStatsMessage(TestContainer(), {.asked_at_ns = 9, .file_system = "/r"});
+  ContainerUse use;
+  use.asked_at_ns = 9;
+  use.file_system = "/r";
+  const auto stats = ContainerStatsMessage(TestContainer(), use);
   EXPECT_EQ(stats.attributes().id(), "c1");
   EXPECT_EQ(stats.attributes().metadata().name(), "main");
   EXPECT_EQ(stats.attributes().labels().at("app"), "web");
@@ -38,8 +40,10 @@ TEST(ContainerStatsMessage, SaysWhoseTheyAre) {
 }
 
 TEST(ContainerStatsMessage, HasNoUseOfOneThatDoesNotRun) {
-  const auto stats =
-      ContainerStatsMessage(TestContainer(), {.asked_at_ns = 9, .file_system = "/r"});
+  ContainerUse use;
+  use.asked_at_ns = 9;
+  use.file_system = "/r";
+  const auto stats = ContainerStatsMessage(TestContainer(), use);
   EXPECT_FALSE(stats.has_cpu() || stats.has_memory() || stats.has_swap() || stats.has_io());
   EXPECT_EQ(stats.writable_layer().timestamp(), 9) << "a time, also while nothing is counted";
   EXPECT_EQ(stats.writable_layer().fs_id().mountpoint(), "/r");

@@ -144,15 +144,15 @@ class GantryTest(unittest.TestCase):
 
     @staticmethod
     def log_lines(path):
-        """(stream, text) of each line of a container's log; partial ones are joined."""
-        lines, open_text = [], ""
+        """(stream, text) of each line of a container's log; partial ones are joined, and one at the end counts."""
+        lines, open_text, stream = [], "", None
         for line in path.read_text(errors="replace").splitlines():
             _, stream, tag, text = (line + " ").split(" ", 3)
             open_text += text[:-1]
             if tag == "F":
                 lines.append((stream, open_text))
                 open_text = ""
-        return lines
+        return lines + ([(stream, open_text)] if open_text else [])
 
     def output(self, pod, name):
         return "\n".join(text for _, text in self.log_lines(pod.log(name)))

@@ -14,7 +14,8 @@ from cri_call import CriCall
 
 MEGABYTE = 1 << 20
 SECOND = 1_000_000_000
-EATER = "x=$(head -c {0} /dev/zero | tr '\\0' a); echo ready; sleep 1000"
+# Not sleep alone at the end: the shell would become it, without what it holds.
+EATER = "x=$(head -c {0} /dev/zero | tr '\\0' a); echo ready; sleep 1000; true"
 
 
 def count(message, *path):
@@ -222,7 +223,7 @@ class Values(StatisticsTest):
         pod = self.run_pod()
         stats = self.stats(self.launch(pod, "one", "sleep", "1000"))
         for kind in ("cpu", "memory", "io"):
-            for line in ("some", "full"):
+            for line in ("Some", "Full"):
                 self.assertIn("Total", stats[kind]["psi"][line])
         self.assertIn("io", self.pods_by_id()[pod.id]["linux"])
 

@@ -31,15 +31,15 @@ std::map<std::string, uint64_t> ByName(const Samples& samples) {
 GroupUse FullUse() {
   GroupUse use;
   use.cpu_ns = 2'900'000'000;
-  use.memory = {.usage = 100,
-                .inactive_file = 30,
-                .rss = 1,
-                .cache = 2,
-                .mapped_file = 3,
-                .page_faults = 5,
-                .major_page_faults = 6,
-                .limit = 1000,
-                .swap = 7};
+  use.memory.usage = 100;
+  use.memory.inactive_file = 30;
+  use.memory.rss = 1;
+  use.memory.cache = 2;
+  use.memory.mapped_file = 3;
+  use.memory.page_faults = 5;
+  use.memory.major_page_faults = 6;
+  use.memory.limit = 1000;
+  use.memory.swap = 7;
   use.cpu_pressure = use.memory_pressure = use.io_pressure =
       Pressure{.some = {.total_us = 3'500'000}, .full = {.total_us = 1'000'000}};
   return use;
@@ -126,7 +126,9 @@ TEST(MetricSamples, MakeNothingOfWhatIsNotKnown) {
   AddNetwork({}, &writer);
   AddFileSystem({}, std::nullopt, &writer);
   EXPECT_EQ(samples.size(), 0);
-  AddProcesses({.processes = 3}, std::nullopt, &writer);
+  ProcessCounts many;
+  many.processes = 3;
+  AddProcesses(many, std::nullopt, &writer);
   EXPECT_EQ(samples.size(), 1) << "more descriptors than are looked at";
 }
 

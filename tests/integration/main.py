@@ -1,6 +1,8 @@
 """Runs test_*.py of this folder. Called by run.sh, inside namespaces of its own.
 
-usage: main.py --bin FOLDER --crictl PROGRAM --streamclient PROGRAM [WORD…]     only tests whose names have one of the words
+usage: main.py --bin FOLDER --crictl PROGRAM --streamclient PROGRAM [WORD…]
+
+With words: only tests whose names have one of them.
 """
 
 import argparse

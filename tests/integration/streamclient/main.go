@@ -1,7 +1,7 @@
 // Streamclient is the far end of an Exec, Attach or PortForward URL, made of client-go's own executors and dialers, as
 // kubectl and the kubelet are. It moves data with checksums and prints one JSON document of what has happened.
 //
-//	streamclient url     exec|attach|portforward ASK…         prints a URL and does nothing with it
+//	streamclient url     exec|attach|portforward ASK…         asks for URLs and does nothing with them
 //	streamclient session ASK… [flags] [-- COMMAND…]           one exec or attach
 //	streamclient repeat  ASK… --times N [flags] [-- COMMAND…] the same, many times; counts how they ended
 //	streamclient forward ASK… --ports P,P [flags]             pairs of streams in one port-forward session
@@ -29,7 +29,7 @@ func main() {
 		fail(fmt.Errorf("usage: streamclient url|session|repeat|forward …"))
 	}
 	commands := map[string]func(context.Context, []string) (any, error){
-		"url": printURL, "session": oneSession, "repeat": manySessions, "forward": forwardPorts,
+		"url": askForURLs, "session": oneSession, "repeat": manySessions, "forward": forwardPorts,
 	}
 	command, known := commands[os.Args[1]]
 	if !known {
@@ -72,14 +72,28 @@ func newFlags(name string) (*flag.FlagSet, *options) {
 	return flags, o
 }
 
-func printURL(ctx context.Context, arguments []string) (any, error) {
+func askForURLs(ctx context.Context, arguments []string) (any, error) {
 	if len(arguments) == 0 {
 		return nil, fmt.Errorf("url of what? exec, attach or portforward")
 	}
 	s := &session{}
 	flags, o := sessionFlags("url", s)
+	times := flags.Int("times", 1, "how many to ask for")
 	_ = flags.Parse(arguments[1:])
 	o.kind, s.command = arguments[0], flags.Args()
-	found, err := o.find(ctx, s)
-	return map[string]string{"url": found}, err
+	result := &asked{}
+	for range *times {
+		found, err := o.find(ctx, s)
+		if err != nil {
+			result.Error = err.Error()
+			break
+		}
+		result.URLs = append(result.URLs, found)
+	}
+	return result, nil
+}
+
+type asked struct {
+	URLs  []string `json:"urls"`
+	Error string   `json:"error"` // of the request after them
 }

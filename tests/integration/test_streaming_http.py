@@ -33,7 +33,7 @@ class StreamingDoor(StreamingTest):
     def assert_answer(self, code, place, request):
         said = self.answer(place, request)
         self.assertRegex(said, rf"^HTTP/1\.1 {code} ", request[:200])
-        self.assertEqual(1, len(re.findall(r"^HTTP/1\.1 ", said, re.M)), "one answer for a connection")
+        self.assertEqual(1, len(re.findall(r"^HTTP/1\.1 \d{3} ", said, re.M)), "one answer for a connection")
         return said
 
     def request(self, place, path=None, method="POST", extra="", upgrade=UPGRADE):

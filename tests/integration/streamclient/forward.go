@@ -145,7 +145,7 @@ func (f *forward) exchange(ctx context.Context, connection httpstream.Connection
 	received := &sink{newCounter(), rate, limit, func() {
 		reset.Store(true)
 		_ = data.Reset()
-	}}
+	}, ""}
 	sent := newSource(ctx, "", f.bytes, uint64(number), false)
 	sending := make(chan error, 1)
 	go func() {

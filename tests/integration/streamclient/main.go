@@ -14,17 +14,15 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
 )
 
 func main() {
-	klog.SetLogger(klog.NewKlogr().V(0))
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
+	klog.SetLogger(logr.Discard()) // what client-go says to itself, of every dropped connection
 	if len(os.Args) < 2 {
 		fail(fmt.Errorf("usage: streamclient url|session|repeat|forward …"))
 	}

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"time"
 )
@@ -52,10 +53,15 @@ type sink struct {
 	rate    int
 	limit   int64
 	reached func()
+	ready   string // a file that is made for the first byte
 }
 
 func (s *sink) Write(p []byte) (int, error) {
 	total := s.add(p)
+	if s.ready != "" {
+		_ = os.WriteFile(s.ready, nil, 0o600)
+		s.ready = ""
+	}
 	if s.rate > 0 {
 		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(s.rate))
 	}

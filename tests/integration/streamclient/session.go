@@ -26,6 +26,7 @@ type session struct {
 	tty         bool
 	sizes       string
 	cancelAfter int64
+	ready       string
 }
 
 func (s *session) hasStdin() bool    { return s.stdin || s.hold || s.text != "" || s.upload > 0 }
@@ -43,6 +44,7 @@ func sessionFlags(name string, s *session) (*flag.FlagSet, *options) {
 	flags.BoolVar(&s.tty, "tty", false, "with a terminal")
 	flags.StringVar(&s.sizes, "sizes", "", "sizes that the terminal has one after the other: 80x24,100x40")
 	flags.Int64Var(&s.cancelAfter, "cancel-after", 0, "drop the connection after so many bytes of stdout")
+	flags.StringVar(&s.ready, "ready", "", "a file that is made once there is output")
 	return flags, o
 }
 
@@ -158,7 +160,7 @@ func (s *session) run(ctx context.Context, o *options) (*outcome, error) {
 	defer cancel()
 	stdin, done := newSource(ctx, s.text, s.upload, 0, s.hold), &outcome{}
 	cancelled := make(chan struct{})
-	stdout := &sink{newCounter(), o.rate, s.cancelAfter, func() { close(cancelled); cancel() }}
+	stdout := &sink{newCounter(), o.rate, s.cancelAfter, func() { close(cancelled); cancel() }, s.ready}
 	stderr := &sink{counter: newCounter()}
 	streams := remotecommand.StreamOptions{Tty: s.tty}
 	if s.hasStdin() {

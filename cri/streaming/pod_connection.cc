@@ -213,7 +213,12 @@ void PodConnection::Quiet() {
   if (!input_over && !output_ended_) return;
   timer_.expires_after(kSilence);
   timer_.async_wait([self = shared_from_this()](const ErrorCode& error) {
-    if (!error && self->client_ != nullptr) self->TakeClient()->OnFinished();
+    if (error || self->client_ == nullptr) return;
+    // What the pod has said and a slow client leaves no room for is no silence.
+    char byte = 0;
+    const bool unread = !self->output_ended_ &&
+                        recv(self->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    unread ? self->Quiet() : self->TakeClient()->OnFinished();
   });
 }
 

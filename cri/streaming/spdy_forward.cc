@@ -96,8 +96,13 @@ class SpdyForward final : public SpdyConnection::Handler,
   }
   void OnWritable() override {
     const auto pairs = pairs_;  // one may go while it is pumped
-    for (const auto& [request, pair] : pairs)
-      if (pair->pod != nullptr) pair->pod->Pump();
+    // In turn, over all calls: else the first of them would fill the room each time.
+    auto next = pairs.upper_bound(last_pumped_);
+    for (size_t i = 0; i < pairs.size() && !connection_->Full(); ++i, ++next) {
+      if (next == pairs.end()) next = pairs.begin();
+      last_pumped_ = next->first;
+      if (next->second->pod != nullptr) next->second->pod->Pump();
+    }
   }
   void OnGone(const Status&) override {
     by_stream_.clear();
@@ -190,6 +195,7 @@ class SpdyForward final : public SpdyConnection::Handler,
   const PodSockets sockets_;
   std::map<std::string, std::shared_ptr<Pair>> pairs_;
   std::map<uint32_t, std::shared_ptr<Pair>> by_stream_;
+  std::string last_pumped_;  // of pairs_
 };
 
 void Pair::OnData(absl::string_view bytes) {

@@ -67,8 +67,11 @@ class WebSocketForward final : public WebSocket::Handler,
     return true;
   }
   void OnWritable() override {
-    for (const auto& port : ports_)
-      if (const auto pod = port->pod) pod->Pump();
+    // In turn, over all calls: else the first of them would fill the room each time.
+    for (size_t i = 0; i < ports_.size() && !socket_->Full(); ++i) {
+      last_pumped_ = (last_pumped_ + 1) % ports_.size();
+      if (const auto pod = ports_[last_pumped_]->pod) pod->Pump();
+    }
   }
   void OnGone(const Status&) override {
     for (const auto& port : ports_)
@@ -98,6 +101,7 @@ class WebSocketForward final : public WebSocket::Handler,
   const std::vector<uint16_t> numbers_;
   const PodSockets sockets_;
   std::vector<std::unique_ptr<Port>> ports_;
+  size_t last_pumped_ = 0;  // of ports_
 };
 
 void Port::OnData(absl::string_view data) { forward->Send(data_channel, data); }

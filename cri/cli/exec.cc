@@ -24,8 +24,6 @@ struct ExecArguments {
 // A session: input and output as they come.
 StatusOr<int> Interact(Client& client, const std::string& container_id,
                        const ExecArguments& arguments, const std::vector<std::string>& words) {
-  if (arguments.timeout > 0)
-    return absl::InvalidArgumentError("exec: --timeout does not go with -i and -t");
   Interrupts interrupts;
   api::ExecRequest request;
   request.set_container_id(container_id);
@@ -53,6 +51,8 @@ StatusOr<int> Exec(const CommandContext& context, const ExecArguments& arguments
     return absl::InvalidArgumentError(
         "exec: a command is missing: gantry exec CONTAINER COMMAND...");
   }
+  if ((arguments.stdin || arguments.tty) && arguments.timeout > 0)
+    return absl::InvalidArgumentError("exec: --timeout does not go with -i and -t");
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(context.socket));
   ASSIGN_OR_RETURN(const api::Container container, FindContainer(*client, words[0]));
   if (arguments.stdin || arguments.tty) return Interact(*client, container.id(), arguments, words);

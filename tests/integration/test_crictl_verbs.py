@@ -162,7 +162,7 @@ class Verbs(GantryTest):
 
     def test_logs(self):
         pod = self.web_pod()
-        container = self.launch(pod, "one", "sh", "-c", "echo out; echo err >&2; echo last")
+        container = self.launch(pod, "one", "sh", "-c", "echo out; echo err >&2; sleep 0.5; echo last")
         self.wait_exited(container)
         answer = self.crictl.call("logs", container)
         self.assertEqual(("out\nlast\n", "err\n"), (answer.out, answer.error))

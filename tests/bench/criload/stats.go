@@ -35,10 +35,19 @@ var questions = []question{
 	}},
 }
 
-func (p *peer) askAll(number int) (timings, error) {
-	measured := timings{}
+// askAll says how long each call took, and how many milliseconds of CPU it has cost the daemon.
+func (p *peer) askAll(number int) (timings, map[string]float64, error) {
+	measured, cost := timings{}, map[string]float64{}
+	daemon, err := p.daemonPid()
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, q := range questions {
+		var used float64
 		for round := range statisticsRounds + 1 {
+			if round == 1 {
+				used = cpuNanoseconds([]int{daemon})
+			}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			before := time.Now()
 			told, err := q.ask(ctx, p)
@@ -48,14 +57,15 @@ func (p *peer) askAll(number int) (timings, error) {
 				err = fmt.Errorf("told of %d of %d", told, number)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", p.name, q.name, err)
+				return nil, nil, fmt.Errorf("%s: %s: %w", p.name, q.name, err)
 			}
 			if round > 0 {
 				measured[q.name] = append(measured[q.name], passed)
 			}
 		}
+		cost[q.name] = (cpuNanoseconds([]int{daemon}) - used) / statisticsRounds / 1e6
 	}
-	return measured, nil
+	return measured, cost, nil
 }
 
 // withParents gives the pods cgroups as a kubelet would: containerd's statistics of pods need them.
@@ -75,13 +85,13 @@ func (p *peer) withParents(work func() error) error {
 }
 
 func statistics(peers []*peer, number int) error {
-	results := map[string]timings{}
+	results, costs := map[string]timings{}, map[string]map[string]float64{}
 	for _, p := range peers {
 		err := p.withParents(func() (err error) {
 			all, err := p.startPods(number)
 			defer func() { err = errors.Join(err, p.removePods(all)) }()
 			if err == nil {
-				results[p.name], err = p.askAll(number)
+				results[p.name], costs[p.name], err = p.askAll(number)
 			}
 			return err
 		})
@@ -90,9 +100,16 @@ func statistics(peers []*peer, number int) error {
 		}
 	}
 	var rows []string
+	var figures []figure
 	for _, q := range questions {
 		rows = append(rows, q.name)
+		cost := figure{name: q.name, format: "%.1f"}
+		for _, p := range peers {
+			cost.values = append(cost.values, costs[p.name][q.name])
+		}
+		figures = append(figures, cost)
 	}
 	printTimings(fmt.Sprintf("Statistics of %d pods of one container each (ms)", number), rows, peers, results)
+	printFigures("CPU of the daemon a call (ms)", peers, figures)
 	return nil
 }

@@ -92,7 +92,8 @@ critest() {
 compare() {
   local name=$1
   shift
-  python3 "$lane/report.py" "$out/$name.json" --expected "$expected" --skipped "$lane/skipped.txt" "$@"
+  python3 "$lane/report.py" "$out/$name.json" --expected "$expected" --skipped "$lane/skipped.txt" "$@" |
+    tee -a "$folder/verdicts"
 }
 
 websocket_options=(-websocket-exec -websocket-attach -websocket-portforward)
@@ -107,5 +108,8 @@ if [ -z "$focus" ] && [ -z "$websocket" ] && [ "$runtime" = gantryd ]; then
   echo "streaming over WebSocket:"
   critest websocket -ginkgo.focus Streaming "${websocket_options[@]}"
   compare websocket --partial || status=1
+  echo "both together:"
+  awk '/^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { p += $1; f += $3; s += $5 }
+    END { print p " passed, " f " failed, " s " skipped" }' "$folder/verdicts"
 fi
 exit $status

@@ -76,7 +76,9 @@ std::optional<Place> PlaceOf(absl::string_view head) {
       absl::StrSplit(words[1].substr(0, words[1].find('?')), '/');
   if (parts.size() != 3 || !parts[0].empty() || parts[2].empty() || parts[2].size() > kMaxToken)
     return std::nullopt;
-  return Place{std::string(parts[1]), std::string(parts[2])};
+  for (const char* kind : {"exec", "attach", "portforward"})
+    if (parts[1] == kind) return Place{kind, std::string(parts[2])};
+  return std::nullopt;
 }
 
 size_t HeadLength(absl::string_view received) {

@@ -32,7 +32,8 @@ struct HttpError {
 };
 std::string ErrorResponse(const HttpError& error);
 
-// The place that a request line names: "/exec/TOKEN" as "exec" and "TOKEN"; nothing for any other.
+// The place that a request line names: "/exec/TOKEN" as "exec" and "TOKEN"; likewise attach and
+// portforward, and nothing for any other.
 // `head` may be malformed behind its first line.
 struct Place {
   std::string kind, token;

@@ -59,8 +59,9 @@ TEST(HttpRequest, PlaceIsReadFromTheFirstLineAlone) {
   ASSERT_TRUE(place.has_value());
   EXPECT_EQ(place->kind, "attach");
   EXPECT_EQ(place->token, "abc");
-  for (const char* head : {"", "GET", "GET / HTTP/1.1", "GET /exec HTTP/1.1", "GET /exec/ HTTP/1.1",
-                           "GET /exec/a/b HTTP/1.1", "GET exec/a HTTP/1.1"})
+  for (const char* head :
+       {"", "GET", "GET / HTTP/1.1", "GET /exec HTTP/1.1", "GET /exec/ HTTP/1.1",
+        "GET /exec/a/b HTTP/1.1", "GET exec/a HTTP/1.1", "GET /other/a HTTP/1.1"})
     EXPECT_FALSE(PlaceOf(head).has_value()) << head;
   EXPECT_FALSE(PlaceOf("GET /exec/" + std::string(65, 'a') + " HTTP/1.1").has_value());
 }

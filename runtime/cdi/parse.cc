@@ -22,6 +22,10 @@ namespace {
 
 using nlohmann::json;
 
+// yaml-cpp takes some 2 kB for a value that an alias repeats; the largest files in use have a few
+// thousand values.
+constexpr JsonLimits kYamlLimits = {.max_values = 50'000};
+
 // In order: a later one has all that an earlier one has.
 constexpr std::array kVersions = {"0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0",
                                   "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0"};
@@ -214,7 +218,7 @@ void ReadFile(const Place& place, SpecFile* file) {
 
 StatusOr<SpecFile> ParseSpecFile(absl::string_view text, absl::string_view name) {
   ASSIGN_OR_RETURN(const json document,
-                   absl::EndsWith(name, ".json") ? ParseJson(text) : ParseYaml(text));
+                   absl::EndsWith(name, ".json") ? ParseJson(text) : ParseYaml(text, kYamlLimits));
   SpecFile file;
   Status status;
   if (!document.is_object()) return absl::InvalidArgumentError("must be an object");

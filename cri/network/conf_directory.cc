@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 
 #include "runtime/linux/file.h"
+#include "runtime/linux/file_stamp.h"
 
 namespace gantry::cri {
 namespace {
@@ -46,9 +47,7 @@ bool IsFolder(absl::string_view name) { return name.find('.') == absl::string_vi
 void Print(const std::string& path, std::string& fingerprint) {
   struct stat info = {};
   (void)stat(path.c_str(), &info);
-  absl::StrAppend(&fingerprint, path, "/", info.st_ino, "/", info.st_size, "/", info.st_mtim.tv_sec,
-                  ".", info.st_mtim.tv_nsec, "/", info.st_ctim.tv_sec, ".", info.st_ctim.tv_nsec,
-                  "\n");
+  absl::StrAppend(&fingerprint, path, "/", FileStamp(info), "\n");
 }
 
 StatusOr<CniConfig> ReadConfig(const std::string& folder, const std::string& name) {

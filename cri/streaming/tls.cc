@@ -3,7 +3,7 @@
 #include <sys/stat.h>
 
 #include <array>
-#include <cstdint>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +11,8 @@
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
+
+#include "runtime/linux/file_stamp.h"
 
 namespace gantry::cri::streaming {
 namespace {
@@ -71,21 +73,13 @@ class TlsStream final : public ByteStream, public std::enable_shared_from_this<T
   ssl::stream<tcp::socket> ssl_;
 };
 
-// What tells whether a file is the same: also when it was replaced by a link to another.
-struct FileStamp {
-  uint64_t inode = 0;
-  int64_t seconds = 0, nanoseconds = 0;
-  int64_t size = 0;
-  bool operator==(const FileStamp&) const = default;
-};
-
-FileStamp StampOf(const std::string& path) {
+std::string StampOf(const std::string& path) {
   struct stat file = {};
-  if (path.empty() || stat(path.c_str(), &file) != 0) return {};
-  return {file.st_ino, file.st_mtim.tv_sec, file.st_mtim.tv_nsec, file.st_size};
+  if (path.empty() || stat(path.c_str(), &file) != 0) return "";
+  return FileStamp(file);
 }
 
-using Stamps = std::array<FileStamp, 3>;
+using Stamps = std::array<std::string, 3>;
 
 Stamps StampsOf(const TlsFiles& files) {
   return {StampOf(files.certificate), StampOf(files.key), StampOf(files.client_ca)};
@@ -114,8 +108,8 @@ StatusOr<std::shared_ptr<ssl::context>> MakeContext(const TlsFiles& files) {
 
 class FileTls final : public Tls {
  public:
-  FileTls(TlsFiles files, std::shared_ptr<ssl::context> context, const Stamps& stamps)
-      : files_(std::move(files)), context_(std::move(context)), stamps_(stamps) {}
+  FileTls(TlsFiles files, std::shared_ptr<ssl::context> context, Stamps stamps)
+      : files_(std::move(files)), context_(std::move(context)), stamps_(std::move(stamps)) {}
 
   void Handshake(tcp::socket socket, std::shared_ptr<void> lease,
                  std::function<void(std::shared_ptr<ByteStream>)> done) override {
@@ -127,9 +121,9 @@ class FileTls final : public Tls {
 
  private:
   void Refresh() {
-    const Stamps now = StampsOf(files_);
+    Stamps now = StampsOf(files_);
     if (now == stamps_) return;
-    stamps_ = now;
+    stamps_ = std::move(now);
     auto context = MakeContext(files_);
     if (context.ok())
       context_ = *std::move(context);
@@ -146,9 +140,9 @@ class FileTls final : public Tls {
 }  // namespace
 
 StatusOr<std::unique_ptr<Tls>> Tls::Load(const TlsFiles& files) {
-  const Stamps stamps = StampsOf(files);
+  Stamps stamps = StampsOf(files);
   ASSIGN_OR_RETURN(auto context, MakeContext(files));
-  return std::make_unique<FileTls>(files, std::move(context), stamps);
+  return std::make_unique<FileTls>(files, std::move(context), std::move(stamps));
 }
 
 }  // namespace gantry::cri::streaming

@@ -14,18 +14,13 @@
 #include "runtime/cdi/names.h"
 #include "runtime/cdi/parse.h"
 #include "runtime/linux/file.h"
+#include "runtime/linux/file_stamp.h"
 
 namespace gantry::cdi {
 namespace {
 
 constexpr size_t kLargestFile = 4 << 20;
 constexpr size_t kNearMatches = 5;
-
-std::string StampOf(const struct stat& info) {
-  return absl::StrCat(info.st_dev, ":", info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec,
-                      ".", info.st_mtim.tv_nsec, ":", info.st_ctim.tv_sec, ".",
-                      info.st_ctim.tv_nsec);
-}
 
 StatusOr<SpecFile> Load(const UniqueFd& file, const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadAll(file.get(), path, kLargestFile));
@@ -44,7 +39,7 @@ void Registry::LookThrough(size_t priority, std::map<std::string, Entry>* found)
     struct stat info = {};
     if (!file.ok() || fstat(file->get(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
     Entry entry;
-    entry.stamp = StampOf(info);
+    entry.stamp = FileStamp(info);
     const auto known = files_.find(path);
     if (known != files_.end() && known->second.stamp == entry.stamp) {
       entry.file = known->second.file;

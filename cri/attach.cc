@@ -82,9 +82,7 @@ class AttachCommand final : public streaming::Command {
   }
 
   Status FindShim() {
-    const auto container = node_.containers.Find(container_id_);
-    if (container == nullptr)
-      return absl::NotFoundError(absl::StrCat("container \"", container_id_, "\" does not exist"));
+    ASSIGN_OR_RETURN(const auto container, FindContainer(node_, container_id_));
     ASSIGN_OR_RETURN(shim_, ShimOf(node_, *container));
     return absl::OkStatus();
   }

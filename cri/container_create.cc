@@ -15,10 +15,12 @@
 #include "cri/container_seccomp.h"
 #include "cri/container_teardown.h"
 #include "cri/container_volumes.h"
+#include "cri/image_lookup.h"
 #include "cri/image_volumes.h"
 #include "cri/object_id.h"
 #include "cri/persist.h"
 #include "cri/rpc.h"
+#include "cri/sandbox_lookup.h"
 #include "cri/service.h"
 #include "cri/spec/container_spec.h"
 #include "cri/stop_signal.h"
@@ -110,10 +112,7 @@ class ContainerCreation {
   }
 
   Status FindImage() {
-    ASSIGN_OR_RETURN(image_, node_.images->Find(config().image().image()));
-    if (image_ == nullptr)
-      return absl::NotFoundError(absl::StrCat("image \"", config().image().image(),
-                                              "\" is not on this node: pull it first"));
+    ASSIGN_OR_RETURN(image_, cri::FindImage(*node_.images, config().image().image()));
     return absl::OkStatus();
   }
 
@@ -174,11 +173,9 @@ class ContainerCreation {
   }
 
   std::string CgroupPath() const {
-    const std::string& parent = sandbox_->record.cgroup_parent();
     // cAdvisor takes a container for CRI-O's by the name of its cgroup.
     const char* const prefix = node_.config.metrics.cadvisor_socket.empty() ? "gantry" : "crio";
-    return absl::StrCat(parent.empty() ? absl::StrCat("/gantry/", sandbox_->id()) : parent, "/",
-                        prefix, "-", id_);
+    return absl::StrCat(PodCgroupPath(sandbox_->record), "/", prefix, "-", id_);
   }
 
   Status MakeRootfs() {
@@ -318,9 +315,7 @@ class ContainerCreation {
 };
 
 StatusOr<std::shared_ptr<const Sandbox>> ReadySandbox(const Node& node, const std::string& id) {
-  auto sandbox = node.sandboxes.FindByPrefix(id);
-  if (sandbox == nullptr || !sandbox->claimed)
-    return absl::NotFoundError(absl::StrCat("pod sandbox \"", id, "\" does not exist"));
+  ASSIGN_OR_RETURN(auto sandbox, FindSandbox(node, id));
   if (!sandbox->ready() || sandbox->shim == nullptr)
     return absl::FailedPreconditionError(absl::StrCat("pod sandbox \"", id, "\" is not ready"));
   return sandbox;

@@ -1,5 +1,6 @@
 #include "absl/strings/match.h"
 
+#include "cri/batch_writer.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
 
@@ -30,15 +31,13 @@ grpc::Status RuntimeService::StreamContainers(
     grpc::ServerContext*, const v1::StreamContainersRequest* request,
     grpc::ServerWriter<v1::StreamContainersResponse>* writer) {
   constexpr int kBatch = 1000;
-  v1::StreamContainersResponse batch;
+  BatchWriter<v1::StreamContainersResponse> batch(writer, kBatch);
   for (const auto& container : node_.containers.List()) {
     if (!Matches(*container, request->filter())) continue;
-    *batch.add_containers() = ContainerSummary(*container);
-    if (batch.containers_size() < kBatch) continue;
-    if (!writer->Write(batch)) return grpc::Status::OK;
-    batch.Clear();
+    *batch.message()->add_containers() = ContainerSummary(*container);
+    if (!batch.Added()) return grpc::Status::OK;
   }
-  if (batch.containers_size() > 0) writer->Write(batch);
+  batch.Flush();
   return grpc::Status::OK;
 }
 

@@ -2,6 +2,7 @@
 // left out.
 #include "absl/strings/match.h"
 
+#include "cri/batch_writer.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
 #include "cri/usage.h"
@@ -40,16 +41,14 @@ grpc::Status RuntimeService::StreamContainerStats(
   constexpr int kBatch = 1000;
   const Containers wanted = Wanted(node_, request->filter());
   AwaitLayers(&node_, wanted);
-  v1::StreamContainerStatsResponse batch;
+  BatchWriter<v1::StreamContainerStatsResponse> batch(writer, kBatch);
   for (const auto& container : wanted) {
     auto stats = StatsOfContainer(&node_, *container);
     if (!stats.ok()) continue;
-    *batch.add_container_stats() = *std::move(stats);
-    if (batch.container_stats_size() < kBatch) continue;
-    if (!writer->Write(batch)) return grpc::Status::OK;
-    batch.Clear();
+    *batch.message()->add_container_stats() = *std::move(stats);
+    if (!batch.Added()) return grpc::Status::OK;
   }
-  if (batch.container_stats_size() > 0) writer->Write(batch);
+  batch.Flush();
   return grpc::Status::OK;
 }
 

@@ -22,27 +22,22 @@ struct Ends {
   UniqueFd in, out, err;
 };
 
+Status Connect(UniqueFd* reader, UniqueFd* writer) {
+  ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
+  *reader = std::move(pipe.read);
+  *writer = std::move(pipe.write);
+  return absl::OkStatus();
+}
+
 StatusOr<Ends> MakeEnds(const StreamSet& streams) {
   Ends ends;
   if (streams.tty) return ends;
   ASSIGN_OR_RETURN(ends.in, OpenAt(AT_FDCWD, "/dev/null", O_RDWR));
   ends.out.Reset(fcntl(ends.in.get(), F_DUPFD_CLOEXEC, 3));
   ends.err.Reset(fcntl(ends.in.get(), F_DUPFD_CLOEXEC, 3));
-  if (streams.stdin) {
-    ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
-    ends.in = std::move(pipe.read);
-    ends.ours.in = std::move(pipe.write);
-  }
-  if (streams.stdout) {
-    ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
-    ends.out = std::move(pipe.write);
-    ends.ours.out = std::move(pipe.read);
-  }
-  if (streams.stderr) {
-    ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
-    ends.err = std::move(pipe.write);
-    ends.ours.err = std::move(pipe.read);
-  }
+  if (streams.stdin) RETURN_IF_ERROR(Connect(&ends.in, &ends.ours.in));
+  if (streams.stdout) RETURN_IF_ERROR(Connect(&ends.ours.out, &ends.out));
+  if (streams.stderr) RETURN_IF_ERROR(Connect(&ends.ours.err, &ends.err));
   return ends;
 }
 
@@ -90,10 +85,7 @@ class ExecCommand final : public streaming::Command {
 
  private:
   Status Begin(const Started& started, Exited exited) {
-    const auto container = node_.containers.Find(plan_.container_id);
-    if (container == nullptr)
-      return absl::NotFoundError(
-          absl::StrCat("container \"", plan_.container_id, "\" does not exist"));
+    ASSIGN_OR_RETURN(const auto container, FindContainer(node_, plan_.container_id));
     RETURN_IF_ERROR(MayExec(*container));
     ASSIGN_OR_RETURN(shim_, ShimOf(node_, *container));
     ASSIGN_OR_RETURN(Ends ends, MakeEnds(streams_));
@@ -108,20 +100,9 @@ class ExecCommand final : public streaming::Command {
           if (!status.ok())
             return started(Annotate(status, absl::StrCat("exec in container \"", id, "\"")));
           started(std::move(*ours));
-          AwaitExit(*shim, exec_id, exited);
+          AwaitExec(*shim, exec_id, exited);
         });
     return absl::OkStatus();
-  }
-
-  static void AwaitExit(const PodShim& shim, const std::string& exec_id, const Exited& exited) {
-    shim::proto::Request request;
-    request.mutable_wait_exec()->set_exec_id(exec_id);
-    shim.client->Send(request, {}, [exited](const StatusOr<shim::ReplyWithFds>& reply) {
-      if (reply.ok())
-        exited(reply->reply.wait_exec().exit_code());
-      else
-        exited(reply.status());
-    });
   }
 
   // What fails here concerns an exec that has ended.

@@ -41,6 +41,19 @@ StatusOr<ExecPlan> PlanExec(Node* node, const Container& container,
                   std::move(filter)};
 }
 
+void AwaitExec(const PodShim& shim, const std::string& exec_id,
+               std::function<void(const StatusOr<int>&)> done) {
+  shim::proto::Request request;
+  request.mutable_wait_exec()->set_exec_id(exec_id);
+  shim.client->Send(request, {},
+                    [done = std::move(done)](const StatusOr<shim::ReplyWithFds>& reply) {
+                      if (reply.ok())
+                        done(reply->reply.wait_exec().exit_code());
+                      else
+                        done(reply.status());
+                    });
+}
+
 StatusOr<Pipe> MakePipe() {
   int fds[2];
   if (pipe2(fds, O_CLOEXEC) != 0) return SyscallError("pipe2");

@@ -1,6 +1,7 @@
 // A further process in a container: what ExecSync and Exec have in common.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,6 +28,11 @@ struct ExecPlan {
 };
 StatusOr<ExecPlan> PlanExec(Node* node, const Container& container,
                             const std::vector<std::string>& command, bool terminal);
+
+// Calls `done` with the exit code, or why it cannot be told, on the reactor's thread. The exec's id
+// is free again then.
+void AwaitExec(const PodShim& shim, const std::string& exec_id,
+               std::function<void(const StatusOr<int>&)> done);
 
 struct Pipe {
   UniqueFd read, write;

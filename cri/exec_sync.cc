@@ -81,13 +81,8 @@ class ExitWaiter {
  public:
   ExitWaiter(std::shared_ptr<PodShim> shim, std::string exec_id)
       : shim_(std::move(shim)), exec_id_(std::move(exec_id)) {
-    shim::proto::Request request;
-    request.mutable_wait_exec()->set_exec_id(exec_id_);
-    shim_->client->Send(request, {}, [end = end_](const StatusOr<shim::ReplyWithFds>& reply) {
-      if (reply.ok())
-        end->code = reply->reply.wait_exec().exit_code();
-      else
-        end->code = reply.status();
+    AwaitExec(*shim_, exec_id_, [end = end_](const StatusOr<int>& code) {
+      end->code = code;
       const uint64_t one = 1;
       GANTRY_CHECK(write(end->event.get(), &one, sizeof one) == sizeof one);
     });

@@ -3,6 +3,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 
+#include "cri/image_lookup.h"
 #include "cri/spec/container_spec.h"
 
 namespace gantry::cri {
@@ -16,14 +17,6 @@ Status Failed(Status status, const v1::Mount& mount) {
   status = Annotate(status, absl::StrCat("image volume \"", mount.container_path(), "\""));
   status.SetPayload(kReasonPayload, absl::Cord(kReason));
   return status;
-}
-
-StatusOr<std::shared_ptr<const images::Image>> FindImage(const images::ImageStore& images,
-                                                         const std::string& name) {
-  ASSIGN_OR_RETURN(auto image, images.Find(name));
-  if (image != nullptr) return image;
-  return absl::NotFoundError(
-      absl::StrCat("image \"", name, "\" is not on this node: pull it first"));
 }
 
 StatusOr<UniqueFd> MountVolume(images::Snapshots* snapshots, const v1::Mount& mount,

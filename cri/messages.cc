@@ -15,6 +15,11 @@ std::string SandboxName(const v1::PodSandboxMetadata& metadata) {
                       metadata.attempt());
 }
 
+std::string PodCgroupPath(const store::SandboxRecord& record) {
+  const std::string& given = record.cgroup_parent();
+  return given.empty() ? absl::StrCat("/gantry/", record.id()) : given;
+}
+
 std::string ContainerName(const v1::ContainerMetadata& metadata,
                           const v1::PodSandboxMetadata& sandbox) {
   return absl::StrCat(metadata.name(), "_", sandbox.name(), "_", sandbox.namespace_(), "_",

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "cri/rpc.h"
+#include "cri/sandbox_lookup.h"
 #include "cri/service.h"
 
 namespace gantry::cri {
@@ -22,10 +23,7 @@ streaming::PodSockets SocketsOf(Node* node, const std::string& id) {
 
 Status Prepare(Node* node, const v1::PortForwardRequest& request,
                v1::PortForwardResponse* response) {
-  const auto sandbox = node->sandboxes.FindByPrefix(request.pod_sandbox_id());
-  if (sandbox == nullptr || !sandbox->claimed)
-    return absl::NotFoundError(
-        absl::StrCat("pod sandbox \"", request.pod_sandbox_id(), "\" does not exist"));
+  ASSIGN_OR_RETURN(const auto sandbox, FindSandbox(*node, request.pod_sandbox_id()));
   if (!sandbox->ready())
     return absl::FailedPreconditionError(
         absl::StrCat("pod sandbox \"", sandbox->id(), "\" is not running"));

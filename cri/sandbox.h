@@ -24,6 +24,9 @@ struct Sandbox {
 // The key of RunPodSandbox: name_namespace_uid_attempt.
 std::string SandboxName(const v1::PodSandboxMetadata& metadata);
 
+// The cgroup path of the pod: the kubelet's, or ours.
+std::string PodCgroupPath(const store::SandboxRecord& record);
+
 // Messages made of a snapshot: pure.
 v1::PodSandbox SandboxSummary(const Sandbox& sandbox);
 v1::PodSandboxStatus SandboxStatusMessage(const Sandbox& sandbox);

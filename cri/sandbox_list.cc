@@ -1,5 +1,6 @@
 #include "absl/strings/match.h"
 
+#include "cri/batch_writer.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
 
@@ -26,15 +27,13 @@ grpc::Status RuntimeService::StreamPodSandboxes(
     grpc::ServerContext*, const v1::StreamPodSandboxesRequest* request,
     grpc::ServerWriter<v1::StreamPodSandboxesResponse>* writer) {
   constexpr int kBatch = 1000;
-  v1::StreamPodSandboxesResponse batch;
+  BatchWriter<v1::StreamPodSandboxesResponse> batch(writer, kBatch);
   for (const auto& sandbox : node_.sandboxes.List()) {
     if (!Matches(*sandbox, request->filter())) continue;
-    *batch.add_pod_sandboxes() = SandboxSummary(*sandbox);
-    if (batch.pod_sandboxes_size() < kBatch) continue;
-    if (!writer->Write(batch)) return grpc::Status::OK;
-    batch.Clear();
+    *batch.message()->add_pod_sandboxes() = SandboxSummary(*sandbox);
+    if (!batch.Added()) return grpc::Status::OK;
   }
-  if (batch.pod_sandboxes_size() > 0) writer->Write(batch);
+  batch.Flush();
   return grpc::Status::OK;
 }
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "cri/batch_writer.h"
 #include "cri/metric_samples.h"
 #include "cri/metrics/block_devices.h"
 #include "cri/rpc.h"
@@ -56,7 +57,7 @@ class MetricsList {
  private:
   void AddPod(const Sandbox& sandbox, Samples* samples) {
     const v1::PodSandboxMetadata& pod = sandbox.config->metadata();
-    BaseLabels labels = {"", PodCgroupPath(sandbox), "", "", pod.namespace_(), pod.name()};
+    BaseLabels labels = {"", PodCgroupPath(sandbox.record), "", "", pod.namespace_(), pod.name()};
     // Two attempts of a pod can be there at once, in one cgroup.
     const bool first =
         pods_seen_.insert(absl::StrCat(labels[1], "|", labels[4], "|", labels[5])).second;
@@ -115,14 +116,12 @@ grpc::Status RuntimeService::StreamPodSandboxMetrics(
     grpc::ServerWriter<v1::StreamPodSandboxMetricsResponse>* writer) {
   constexpr int kBatch = 50;  // 1 to 2 MB
   MetricsList list(&node_);
-  v1::StreamPodSandboxMetricsResponse batch;
+  BatchWriter<v1::StreamPodSandboxMetricsResponse> batch(writer, kBatch);
   for (const auto& sandbox : list.pods()) {
-    list.Fill(*sandbox, batch.add_pod_sandbox_metrics());
-    if (batch.pod_sandbox_metrics_size() < kBatch) continue;
-    if (!writer->Write(batch)) return grpc::Status::OK;
-    batch.Clear();
+    list.Fill(*sandbox, batch.message()->add_pod_sandbox_metrics());
+    if (!batch.Added()) return grpc::Status::OK;
   }
-  if (batch.pod_sandbox_metrics_size() > 0) writer->Write(batch);
+  batch.Flush();
   return grpc::Status::OK;
 }
 

@@ -141,7 +141,7 @@ class SandboxStart {
   // The kubelet has made the pod's cgroup; what it has not made is ours to remove.
   Status MakeCgroup() {
     const std::string& given = config().linux().cgroup_parent();
-    const std::string path = given.empty() ? absl::StrCat("/gantry/", id_) : given;
+    const std::string path = PodCgroupPath(record_);
     ASSIGN_OR_RETURN_CONTEXT(const CgroupPaths paths, CgroupPathsFor(node_.features.cgroups, path),
                              "cgroup_parent");
     const std::string& memory = paths.DirOf("memory");

@@ -1,6 +1,5 @@
-#include "absl/strings/str_cat.h"
-
 #include "cri/rpc.h"
+#include "cri/sandbox_lookup.h"
 #include "cri/service.h"
 #include "cri/usage.h"
 
@@ -13,9 +12,7 @@ grpc::Status RuntimeService::PodSandboxStats(grpc::ServerContext* context,
                                              v1::PodSandboxStatsResponse* response) {
   const std::string& id = request->pod_sandbox_id();
   return Serve(node_.log, context, "PodSandboxStats", id, [&](const Rpc&) -> absl::Status {
-    const auto sandbox = node_.sandboxes.FindByPrefix(id);
-    if (sandbox == nullptr || !sandbox->claimed)
-      return absl::NotFoundError(absl::StrCat("pod sandbox \"", id, "\" does not exist"));
+    ASSIGN_OR_RETURN(const auto sandbox, FindSandbox(node_, id));
     const Containers containers = RunningIn(node_, sandbox->id());
     AwaitLayers(&node_, containers);
     *response->mutable_stats() = StatsOfPod(&node_, *sandbox, containers);

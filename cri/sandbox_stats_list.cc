@@ -2,6 +2,7 @@
 // away, and never fails the list.
 #include "absl/strings/match.h"
 
+#include "cri/batch_writer.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
 #include "cri/usage.h"
@@ -42,14 +43,13 @@ grpc::Status RuntimeService::StreamPodSandboxStats(
     grpc::ServerWriter<v1::StreamPodSandboxStatsResponse>* writer) {
   constexpr int kBatch = 500;
   Running wanted = Wanted(&node_, request->filter());
-  v1::StreamPodSandboxStatsResponse batch;
+  BatchWriter<v1::StreamPodSandboxStatsResponse> batch(writer, kBatch);
   for (const auto& sandbox : wanted.pods) {
-    *batch.add_pod_sandbox_stats() = StatsOfPod(&node_, *sandbox, wanted.by_pod[sandbox->id()]);
-    if (batch.pod_sandbox_stats_size() < kBatch) continue;
-    if (!writer->Write(batch)) return grpc::Status::OK;
-    batch.Clear();
+    *batch.message()->add_pod_sandbox_stats() =
+        StatsOfPod(&node_, *sandbox, wanted.by_pod[sandbox->id()]);
+    if (!batch.Added()) return grpc::Status::OK;
   }
-  if (batch.pod_sandbox_stats_size() > 0) writer->Write(batch);
+  batch.Flush();
   return grpc::Status::OK;
 }
 

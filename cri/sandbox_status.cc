@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cri/rpc.h"
+#include "cri/sandbox_lookup.h"
 #include "cri/service.h"
 
 namespace gantry::cri {
@@ -36,9 +37,7 @@ grpc::Status RuntimeService::PodSandboxStatus(grpc::ServerContext* context,
                                               v1::PodSandboxStatusResponse* response) {
   const std::string& id = request->pod_sandbox_id();
   return Serve(node_.log, context, "PodSandboxStatus", id, [&](const Rpc&) -> absl::Status {
-    const auto sandbox = node_.sandboxes.FindByPrefix(id);
-    if (sandbox == nullptr || !sandbox->claimed)
-      return absl::NotFoundError(absl::StrCat("pod sandbox \"", id, "\" does not exist"));
+    ASSIGN_OR_RETURN(const auto sandbox, FindSandbox(node_, id));
     *response->mutable_status() = SandboxStatusMessage(*sandbox);
     response->set_timestamp(absl::ToUnixNanos(absl::Now()));
     for (const auto& container : node_.containers.List())

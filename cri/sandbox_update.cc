@@ -4,6 +4,7 @@
 
 #include "cri/persist.h"
 #include "cri/rpc.h"
+#include "cri/sandbox_lookup.h"
 #include "cri/service.h"
 
 namespace gantry::cri {
@@ -12,20 +13,18 @@ grpc::Status RuntimeService::UpdatePodSandboxResources(
     grpc::ServerContext* context, const v1::UpdatePodSandboxResourcesRequest* request,
     v1::UpdatePodSandboxResourcesResponse*) {
   const std::string& id = request->pod_sandbox_id();
-  return Serve(
-      node_.log, context, "UpdatePodSandboxResources", id, [&](const Rpc&) -> absl::Status {
-        const auto sandbox = node_.sandboxes.FindByPrefix(id);
-        if (sandbox == nullptr || !sandbox->claimed)
-          return absl::NotFoundError(absl::StrCat("pod sandbox \"", id, "\" does not exist"));
-        if (!sandbox->ready())
-          return absl::FailedPreconditionError(
-              absl::StrCat("pod sandbox \"", id, "\" is not ready"));
-        node_.sandboxes.Update(sandbox->id(), [request](Sandbox& changed) {
-          changed.record.set_overhead(request->overhead().SerializeAsString());
-          changed.record.set_resources(request->resources().SerializeAsString());
-        });
-        return PersistSandbox(&node_, sandbox->id());
-      });
+  return Serve(node_.log, context, "UpdatePodSandboxResources", id,
+               [&](const Rpc&) -> absl::Status {
+                 ASSIGN_OR_RETURN(const auto sandbox, FindSandbox(node_, id));
+                 if (!sandbox->ready())
+                   return absl::FailedPreconditionError(
+                       absl::StrCat("pod sandbox \"", id, "\" is not ready"));
+                 node_.sandboxes.Update(sandbox->id(), [request](Sandbox& changed) {
+                   changed.record.set_overhead(request->overhead().SerializeAsString());
+                   changed.record.set_resources(request->resources().SerializeAsString());
+                 });
+                 return PersistSandbox(&node_, sandbox->id());
+               });
 }
 
 }  // namespace gantry::cri

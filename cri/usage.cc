@@ -54,13 +54,8 @@ StatusOr<GroupSample> ReadContainerGroup(Node* node, const Container& container)
   return sample;
 }
 
-std::string PodCgroupPath(const Sandbox& sandbox) {
-  const std::string& given = sandbox.record.cgroup_parent();
-  return given.empty() ? absl::StrCat("/gantry/", sandbox.id()) : given;
-}
-
 std::optional<GroupSample> ReadPodGroup(Node* node, const Sandbox& sandbox) {
-  const auto paths = CgroupPathsFor(node->features.cgroups, PodCgroupPath(sandbox));
+  const auto paths = CgroupPathsFor(node->features.cgroups, PodCgroupPath(sandbox.record));
   if (!paths.ok() || !sandbox.ready()) return std::nullopt;
   const auto sample = node->statistics->Read(sandbox.id(), *paths);
   const auto now = node->sandboxes.Find(sandbox.id());

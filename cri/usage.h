@@ -36,7 +36,4 @@ StatusOr<GroupSample> ReadContainerGroup(Node* node, const Container& container)
 std::optional<GroupSample> ReadPodGroup(Node* node, const Sandbox& sandbox);
 std::optional<std::vector<InterfaceCounters>> ReadPodNetwork(Node* node, const Sandbox& sandbox);
 
-// The cgroup path of the pod: the kubelet's, or ours.
-std::string PodCgroupPath(const Sandbox& sandbox);
-
 }  // namespace gantry::cri

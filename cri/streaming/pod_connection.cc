@@ -15,12 +15,9 @@ namespace {
 
 using tcp = asio::ip::tcp;
 
-constexpr size_t kMaxInput = 1 << 20;
 constexpr size_t kChunk = 32768;
 constexpr std::chrono::seconds kConnect(30);
 constexpr std::chrono::seconds kSilence(60);  // of the direction that is still open
-
-bool IsTemporary(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
 }  // namespace
 
@@ -94,12 +91,11 @@ void PodConnection::OnConnected() {
 
 // --- To the pod ----------------------------------------------------------------------------------
 
-bool PodConnection::Accepts() const { return input_.size() - input_written_ < kMaxInput; }
+bool PodConnection::Accepts() const { return input_.Accepts(); }
 
 void PodConnection::Write(absl::string_view data) {
   if (input_gone_ || input_ended_) return;
-  input_.append(data.data(), data.size());
-  was_full_ = was_full_ || !Accepts();
+  input_.Append(data);
   WriteInput();
 }
 
@@ -110,9 +106,9 @@ void PodConnection::CloseWrite() {
 
 void PodConnection::WriteInput() {
   if (client_ == nullptr || !connected_) return;
-  while (!input_gone_ && !input_waiting_ && input_written_ < input_.size()) {
-    const ssize_t written = send(socket_.native_handle(), input_.data() + input_written_,
-                                 input_.size() - input_written_, MSG_NOSIGNAL);
+  while (!input_gone_ && !input_waiting_ && !input_.empty()) {
+    const absl::string_view left = input_.left();
+    const ssize_t written = send(socket_.native_handle(), left.data(), left.size(), MSG_NOSIGNAL);
     if (written < 0 && IsTemporary(errno)) {
       AwaitInputRoom();
       break;
@@ -121,7 +117,7 @@ void PodConnection::WriteInput() {
     if (written < 0)
       input_gone_ = true;
     else
-      input_written_ += static_cast<size_t>(written);
+      input_.Written(static_cast<size_t>(written));
   }
   InputWritten();
 }
@@ -135,23 +131,14 @@ void PodConnection::AwaitInputRoom() {
 }
 
 void PodConnection::InputWritten() {
-  if (input_gone_ || input_written_ == input_.size()) {
-    input_.clear();
-    input_.shrink_to_fit();
-    input_written_ = 0;
-  } else if (input_written_ > kMaxInput / 2) {
-    input_.erase(0, input_written_);
-    input_written_ = 0;
-  }
+  input_gone_ ? input_.Drop() : input_.Trim();
   if (input_ended_ && input_.empty() && !input_shut_) {
     input_shut_ = true;
     ErrorCode ignored;  // the pod may be gone
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
   }
   Quiet();
-  if (!was_full_ || !Accepts() || client_ == nullptr) return;
-  was_full_ = false;
-  client_->OnRoom();
+  if (client_ != nullptr && input_.HasRoomAgain()) client_->OnRoom();
 }
 
 // --- From the pod --------------------------------------------------------------------------------

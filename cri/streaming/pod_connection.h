@@ -14,6 +14,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "cri/streaming/byte_stream.h"
+#include "cri/streaming/input_buffer.h"
 #include "cri/streaming/pod_sockets.h"
 
 namespace gantry::cri::streaming {
@@ -71,12 +72,11 @@ class PodConnection : public std::enable_shared_from_this<PodConnection> {
   std::vector<std::string> errors_;
   bool connected_ = false;
 
-  std::string input_;  // for the pod
-  size_t input_written_ = 0;
+  InputBuffer input_;         // for the pod
   bool input_ended_ = false;  // by the client
   bool input_shut_ = false;   // nothing more goes to the pod
   bool input_gone_ = false;   // the pod takes nothing any more
-  bool input_waiting_ = false, was_full_ = false;
+  bool input_waiting_ = false;
   bool output_ended_ = false, output_waiting_ = false;
 };
 

@@ -1,10 +1,8 @@
 #include "cri/streaming/pod_sockets.h"
 
-#include <fcntl.h>
-#include <sched.h>
 #include <sys/socket.h>
 
-#include <thread>
+#include "runtime/linux/network_thread.h"
 
 namespace gantry::cri::streaming {
 namespace {
@@ -19,17 +17,7 @@ StatusOr<UniqueFd> MakeSocket(int family) {
 
 StatusOr<UniqueFd> SocketInNetwork(const std::string& netns_path, int family) {
   if (netns_path.empty()) return MakeSocket(family);
-  const UniqueFd netns(open(netns_path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!netns.valid()) return SyscallError("open", netns_path);
-  StatusOr<UniqueFd> made = absl::UnknownError("");
-  std::thread inside([&] {
-    if (setns(netns.get(), CLONE_NEWNET) != 0)
-      made = SyscallError("setns", netns_path);
-    else
-      made = MakeSocket(family);
-  });
-  inside.join();
-  return made;
+  return OpenInNetwork(netns_path, [family] { return MakeSocket(family); });
 }
 
 }  // namespace gantry::cri::streaming

@@ -13,18 +13,16 @@
 namespace gantry::cri::streaming {
 namespace {
 
-constexpr size_t kMaxInput = 1 << 20;  // of a client, that its process has not read
 constexpr size_t kMaxLateBytes = 1
                                  << 20;  // a pipe's capacity: what was in it when its writer ended
 constexpr size_t kChunk = 32768;
-constexpr char kEndOfTransmission = 4;  // what a terminal's reader sees as the end of its input
+constexpr absl::string_view kEndOfTransmission =
+    "\4";  // what a terminal's reader sees as the end of its input
 constexpr std::chrono::seconds kStart(30);
 constexpr std::chrono::seconds kDrain(1);       // for output that others hold open
 constexpr std::chrono::seconds kKillAfter(10);  // from the client's leaving
 constexpr std::chrono::seconds kGoneTogether(1);
 constexpr std::chrono::seconds kOutputWithoutEnd(2);
-
-bool IsTemporary(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
 }  // namespace
 
@@ -103,20 +101,19 @@ void RemoteCommand::Adopt(Command::Stdio stdio) {
 
 // --- The client's input --------------------------------------------------------------------------
 
-bool RemoteCommand::Accepts() const { return input_.size() - input_written_ < kMaxInput; }
+bool RemoteCommand::Accepts() const { return input_.Accepts(); }
 
 void RemoteCommand::OnInput(Channel channel, absl::string_view data) {
   if (channel == Channel::kResize) return OnResize(data);
   if (channel != Channel::kStdin || !streams_.stdin || input_gone_ || input_ended_) return;
   const bool idle = input_.empty();
-  input_.append(data.data(), data.size());
-  was_full_ = was_full_ || !Accepts();
+  input_.Append(data);
   if (idle) WriteInput();
 }
 
 void RemoteCommand::OnInputEnd(Channel channel) {
   if (channel != Channel::kStdin || !streams_.stdin || input_ended_) return;
-  if (command_->own() && streams_.tty && !input_gone_) input_.push_back(kEndOfTransmission);
+  if (command_->own() && streams_.tty && !input_gone_) input_.Append(kEndOfTransmission);
   input_ended_ = true;
   WriteInput();
 }
@@ -130,9 +127,9 @@ void RemoteCommand::OnResize(absl::string_view data) {
 
 void RemoteCommand::WriteInput() {
   if (phase_ != Phase::kRunning && phase_ != Phase::kDraining) return;
-  while (in_ != nullptr && !input_waiting_ && input_written_ < input_.size()) {
-    const ssize_t written =
-        write(in_->native_handle(), input_.data() + input_written_, input_.size() - input_written_);
+  while (in_ != nullptr && !input_waiting_ && !input_.empty()) {
+    const absl::string_view left = input_.left();
+    const ssize_t written = write(in_->native_handle(), left.data(), left.size());
     if (written < 0 && IsTemporary(errno)) {
       AwaitInputRoom();
       break;
@@ -142,7 +139,7 @@ void RemoteCommand::WriteInput() {
       in_.reset();
       break;
     }
-    input_written_ += static_cast<size_t>(written);
+    input_.Written(static_cast<size_t>(written));
   }
   InputWritten();
 }
@@ -156,14 +153,7 @@ void RemoteCommand::AwaitInputRoom() {
 }
 
 void RemoteCommand::InputWritten() {
-  if (input_gone_ || input_written_ == input_.size()) {
-    input_.clear();
-    input_.shrink_to_fit();
-    input_written_ = 0;
-  } else if (input_written_ > kMaxInput / 2) {
-    input_.erase(0, input_written_);
-    input_written_ = 0;
-  }
+  input_gone_ ? input_.Drop() : input_.Trim();
   if (input_ended_ && input_.empty() && phase_ == Phase::kRunning) {
     if (!command_->ends_with_input()) return Tell(0);  // it has detached
     if (!streams_.tty && in_ != nullptr) {
@@ -171,8 +161,7 @@ void RemoteCommand::InputWritten() {
       command_->CloseInput();
     }
   }
-  if (!was_full_ || !Accepts() || transport_ == nullptr) return;
-  was_full_ = false;
+  if (transport_ == nullptr || !input_.HasRoomAgain()) return;
   const auto transport = transport_;
   transport->Resume();
 }
@@ -287,8 +276,7 @@ void RemoteCommand::Tell(const StatusOr<int>& exit) {
 
 void RemoteCommand::ClosePipes() {
   in_.reset();
-  input_.clear();
-  input_written_ = 0;
+  input_.Drop();
   input_gone_ = true;
   for (Output& output : outputs_) output.pipe.reset();
 }

@@ -26,6 +26,7 @@
 #include "cri/streaming/byte_stream.h"
 #include "cri/streaming/channels.h"
 #include "cri/streaming/command.h"
+#include "cri/streaming/input_buffer.h"
 #include "cri/streaming/session.h"
 #include "cri/streaming/terminal_size.h"
 
@@ -86,12 +87,10 @@ class RemoteCommand final : public ChannelSession,
   asio::steady_timer timer_;
 
   std::unique_ptr<Pipe> in_;
-  std::string input_;  // for in_
-  size_t input_written_ = 0;
+  InputBuffer input_;         // for in_
   bool input_ended_ = false;  // by the client
   bool input_gone_ = false;   // nobody reads it
   bool input_waiting_ = false;
-  bool was_full_ = false;
 
   std::array<Output, 2> outputs_ = {Output{Channel::kStdout}, Output{Channel::kStderr}};
   bool drained_ = false;   // pipes end where they are empty

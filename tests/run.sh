@@ -11,12 +11,13 @@
 #   lint         figures, names, includes, format, tidy; alone it looks at all files (tests/lint)
 #   fuzz         every fuzz target for FUZZ_SECONDS (default 30) over its corpus (tests/fuzz)
 #   node         root tests on a kernel 6.1 with cgroup v2 (tests/node)
+#   kubelet      a real kubelet over the real binaries (tests/kubelet); its first build takes minutes
 #   bench        the measurements beside containerd and runc (tests/bench); counts as one test
 #   asan, tsan   the unit tests, and the root tests with asan, under a sanitizer: builds of their own
 #
 # PRESET=release builds and tests another preset, BUILD=FOLDER elsewhere than in build/PRESET;
-# SETUP=no installs nothing; JOBS=N. What each tier printed lies in build/test-logs. With CI=true warnings are errors, and a tier that cannot run here
-# has failed.
+# SETUP=no installs nothing; JOBS=N. What each tier printed lies in build/test-logs. With CI=true warnings are errors, and a
+# tier that cannot run here has failed.
 set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
@@ -27,7 +28,7 @@ jobs=${JOBS:-$(nproc)}
 fuzz_seconds=${FUZZ_SECONDS:-30}
 node_words="thin_line dockerfile restart BadContainers Updates" # what touches cgroups, mounts, root file systems, images
 default_tiers=(unit root integration conformance lint fuzz node)
-all_tiers=("${default_tiers[@]}" bench asan tsan)
+all_tiers=("${default_tiers[@]}" kubelet bench asan tsan)
 
 # One line for each test: outcome, tier, name, reason; separated by tabs.
 record() { # record OUTCOME NAME [REASON]
@@ -85,6 +86,11 @@ tier_integration() {
 tier_conformance() {
   run_label "$build" api 1
   run_lane critest tests/conformance/run.sh
+}
+
+tier_kubelet() {
+  [ "$(id -u)" = 0 ] || { cannot_run kubelet "not root"; return; }
+  run_lane kubelet tests/kubelet/run.sh
 }
 
 # A lane is a program that prints "N passed, N failed, N skipped" and ends with 77 when it cannot run.

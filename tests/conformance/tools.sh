@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds what the lane runs into the cache folder ($GANTRY_CACHE, default build/conformance), each piece once.
 #
-#   tools.sh [critest] [crictl] [busybox] [programs] [streamclient] [containerd] [runc]     default: the first four
+#   tools.sh [critest] [crictl] [busybox] [programs] [streamclient] [kubelet] [containerd] [runc]     default: the first four
 #
 # critest, crictl, containerd (with its shim) and runc are built from their Go modules, at the versions and with the
 # dependencies that their authors pinned. busybox is built from Debian's source package. Exit status 77: no fit Go.
@@ -60,6 +60,17 @@ build_streamclient() {
     [ -z "$(find "$tests/go.mod" "$tests/go.sum" "$tests/integration/streamclient" -newer "$bin/streamclient")" ] && return
   need_go
   (cd "$tests" && GOFLAGS=-mod=readonly GOWORK=off nice go build -p "$jobs" -o "$bin/streamclient" ./integration/streamclient)
+}
+
+# Its module is tests/kubelet. A kubelet without a version would not start.
+build_kubelet() {
+  local version
+  version=$(sed -n 's/.*k8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' "$repository/tests/kubelet/go.mod")
+  present kubelet "$version" && return
+  need_go
+  (cd "$repository/tests/kubelet" && GOFLAGS=-mod=readonly GOWORK=off nice go build -p "$jobs" \
+    -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "$bin/kubelet" k8s.io/kubernetes/cmd/kubelet)
+  note kubelet "$version"
 }
 
 build_containerd() {

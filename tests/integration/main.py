@@ -1,8 +1,8 @@
 """Runs test_*.py of this folder. Called by run.sh, inside namespaces of its own.
 
-usage: main.py --bin FOLDER --crictl PROGRAM --streamclient PROGRAM [WORD…]
+usage: main.py --bin FOLDER --crictl PROGRAM --streamclient PROGRAM [--tests FOLDER] [WORD…]
 
-With words: only tests whose names have one of them.
+With words: only tests whose names have one of them. With --tests: those of another folder that start from the same things.
 """
 
 import argparse
@@ -38,7 +38,7 @@ class Outcomes(unittest.TestResult):
         print(f"FAILED {test.id()}: {text}" if first else f"    and: {text}")
         trace, place = error[2], ""
         while trace:
-            if pathlib.Path(trace.tb_frame.f_code.co_filename).parent == HERE:
+            if pathlib.Path(trace.tb_frame.f_code.co_filename).is_relative_to(HERE.parent):
                 place += f" {pathlib.Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
             trace = trace.tb_next
         print(f"    at:{place}", flush=True)
@@ -90,6 +90,7 @@ def main():
     arguments.add_argument("--bin", type=pathlib.Path, required=True)
     arguments.add_argument("--crictl", required=True)
     arguments.add_argument("--streamclient", required=True)
+    arguments.add_argument("--tests", type=pathlib.Path, default=HERE)
     arguments.add_argument("words", nargs="*")
     given = arguments.parse_args()
     reason = cannot_run(given.bin)
@@ -100,7 +101,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="gantry-test-registry.", dir="/var/tmp") as folder:
         case.GantryTest.lane = case.Lane(folder, given, bool(os.environ.get("KEEP")))
         try:
-            found = unittest.defaultTestLoader.discover(str(HERE))
+            found = unittest.defaultTestLoader.discover(str(given.tests))
             unittest.TestSuite(selected(found, given.words)).run(outcomes)
         finally:
             case.GantryTest.lane.registry.stop()

@@ -55,11 +55,13 @@ func (a *ask) request(ctx context.Context, runtime cri.RuntimeServiceClient, s *
 	return "", fmt.Errorf("there is no kind %q", a.kind)
 }
 
-// What client-go wants to know of a server: plain HTTP, nobody to be.
+// What client-go wants to know of a server: nobody to be, and a kubelet's certificate, which it has made itself.
 func configOf(address string) (*restclient.Config, *url.URL, error) {
 	parsed, err := url.Parse(address)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &restclient.Config{Host: parsed.Scheme + "://" + parsed.Host}, parsed, nil
+	config := &restclient.Config{Host: parsed.Scheme + "://" + parsed.Host}
+	config.Insecure = parsed.Scheme == "https"
+	return config, parsed, nil
 }

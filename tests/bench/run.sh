@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures gantryd beside containerd and runc in one run, call by call in turn, and prints tables.
 #
-#   run.sh [--number N] [--pods N] [--rest 60s] [--parts cycle,pods,stats,syscalls] [--runtimes gantryd,containerd] [--keep]
+#   run.sh [--number N] [--pods N] [--rest 60s] [--parts PART,PART] [--runtimes gantryd,containerd] [--keep]
 #
 # Everything that it needs is built first, once (tests/conformance/tools.sh); it runs in namespaces of its own. GANTRY_BIN is
 # the folder of gantryd and its helpers, default the newest build: take a release build. Exit status 77: cannot run here.

@@ -24,6 +24,7 @@ type peer struct {
 	conn    *grpc.ClientConn
 	pods    int    // counts, for names
 	parent  string // cgroup of the pods' own cgroups; empty: none is asked for
+	network cri.NamespaceMode
 }
 
 func dial(name, folder, socket string) (*peer, error) {
@@ -32,7 +33,7 @@ func dial(name, folder, socket string) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &peer{name: name, folder: folder, conn: conn}
+	p := &peer{name: name, folder: folder, conn: conn, network: cri.NamespaceMode_NODE}
 	p.runtime, p.images = cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn)
 	return p, nil
 }
@@ -44,7 +45,7 @@ func (p *peer) pull() error {
 	return err
 }
 
-// The pod that the kubelet would ask for, in the host's network: nothing of a CNI plugin is measured.
+// The pod that the kubelet would ask for; but where CNI plugins are measured, in the host's network.
 func (p *peer) podConfig() (*cri.PodSandboxConfig, error) {
 	p.pods++
 	name := fmt.Sprintf("bench-%d", p.pods)
@@ -61,17 +62,17 @@ func (p *peer) podConfig() (*cri.PodSandboxConfig, error) {
 		LogDirectory: logs,
 		Labels:       map[string]string{"bench": "yes"},
 		Linux: &cri.LinuxPodSandboxConfig{CgroupParent: parent, SecurityContext: &cri.LinuxSandboxSecurityContext{
-			NamespaceOptions: hostNetwork(),
+			NamespaceOptions: p.namespaces(),
 			Seccomp:          &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault},
 		}},
 	}, nil
 }
 
-func hostNetwork() *cri.NamespaceOption {
-	return &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_CONTAINER}
+func (p *peer) namespaces() *cri.NamespaceOption {
+	return &cri.NamespaceOption{Network: p.network, Pid: cri.NamespaceMode_CONTAINER}
 }
 
-func containerConfig(command ...string) *cri.ContainerConfig {
+func (p *peer) containerConfig(command ...string) *cri.ContainerConfig {
 	return &cri.ContainerConfig{
 		Metadata: &cri.ContainerMetadata{Name: "main"},
 		Image:    &cri.ImageSpec{Image: image},
@@ -81,7 +82,7 @@ func containerConfig(command ...string) *cri.ContainerConfig {
 		Linux: &cri.LinuxContainerConfig{
 			Resources: &cri.LinuxContainerResources{CpuShares: 102, MemoryLimitInBytes: 64 << 20, OomScoreAdj: 1000},
 			SecurityContext: &cri.LinuxContainerSecurityContext{
-				NamespaceOptions: hostNetwork(),
+				NamespaceOptions: p.namespaces(),
 				Seccomp:          &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault},
 			},
 		},

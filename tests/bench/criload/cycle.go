@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // A step is one call of the life that each cycle leads.
@@ -16,7 +18,9 @@ type step struct {
 var waiter = []string{"/bin/sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"}
 
 var afterRun = []step{
-	{"CreateContainer", func(ctx context.Context, p *peer, w *pod) error { return p.create(ctx, w, containerConfig(waiter...)) }},
+	{"CreateContainer", func(ctx context.Context, p *peer, w *pod) error {
+		return p.create(ctx, w, p.containerConfig(waiter...))
+	}},
 	{"StartContainer", func(ctx context.Context, p *peer, w *pod) error { return p.start(ctx, w) }},
 	{"ExecSync true", func(ctx context.Context, p *peer, w *pod) error { return p.exec(ctx, w, "true") }},
 	{"StopContainer", func(ctx context.Context, p *peer, w *pod) error { return p.stopContainer(ctx, w) }},
@@ -59,7 +63,7 @@ func (p *peer) cycle(into timings) error {
 }
 
 // cycles interleaves the peers, so that whatever else the machine does falls on both; the first round is not counted.
-func cycles(peers []*peer, number int) error {
+func cycles(peers []*peer, number int, network string) error {
 	results := map[string]timings{}
 	for round := range number + 1 {
 		for _, p := range peers {
@@ -79,6 +83,15 @@ func cycles(peers []*peer, number int) error {
 		}
 	}
 	rows = append(rows, wholeStep)
-	printTimings(fmt.Sprintf("One pod after the other, %d times each, interleaved (ms)", number), rows, peers, results)
+	printTimings(fmt.Sprintf("One pod after the other in the %s network, %d times each, interleaved (ms)", network, number), rows, peers, results)
 	return nil
+}
+
+// bridgeCycles is the same with the network that both servers are configured with: a bridge, host-local addresses, portmap.
+func bridgeCycles(peers []*peer, number int) error {
+	for _, p := range peers {
+		p.network = cri.NamespaceMode_POD
+		defer func() { p.network = cri.NamespaceMode_NODE }()
+	}
+	return cycles(peers, number, "bridge's")
 }

@@ -1,6 +1,6 @@
 // Criload does to CRI servers what a kubelet does, measures what it costs, and prints tables. run.sh starts it.
 //
-//	criload [-number N] [-pods N] [-rest 60s] [-parts cycle,pods,stats,syscalls] NAME=FOLDER=SOCKET…
+//	criload [-number N] [-pods N] [-rest 60s] [-parts PART,PART] NAME=FOLDER=SOCKET…
 //
 // FOLDER has the files launch, a program that becomes the daemon, and pid. Ratios are the last server's value by the first's.
 package main
@@ -39,7 +39,7 @@ func measure() error {
 	number := flag.Int("number", 30, "cycles")
 	count := flag.Int("pods", 50, "pods that stand at the same time")
 	rest := flag.Duration("rest", time.Minute, "how long the idle servers are watched")
-	parts := flag.String("parts", "cycle,pods,stats,syscalls", "what to measure")
+	parts := flag.String("parts", "cycle,bridge,streams,logs,list,pods,kubelet,stats,syscalls", "what to measure")
 	flag.Parse()
 	peers, err := connect(flag.Args())
 	if err != nil {
@@ -48,7 +48,17 @@ func measure() error {
 	for part := range strings.SplitSeq(*parts, ",") {
 		switch part {
 		case "cycle":
-			err = cycles(peers, *number)
+			err = cycles(peers, *number, "host's")
+		case "bridge":
+			err = bridgeCycles(peers, *number)
+		case "streams":
+			err = streams(peers, *number)
+		case "logs":
+			err = logs(peers)
+		case "list":
+			err = list(peers)
+		case "kubelet":
+			err = kubelet(peers, *count, *rest)
 		case "pods":
 			err = pods(peers, *count, *rest)
 		case "stats":

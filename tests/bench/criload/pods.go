@@ -42,7 +42,7 @@ func (p *peer) startPods(number int) ([]*pod, error) {
 		which, err := p.run(ctx)
 		if err == nil {
 			all = append(all, which)
-			err = p.create(ctx, which, containerConfig(workload, "36000"))
+			err = p.create(ctx, which, p.containerConfig(workload, "36000"))
 		}
 		if err == nil {
 			err = p.start(ctx, which)
@@ -71,7 +71,8 @@ func helpersOf(before map[int]string) ([]int, string) {
 	for pid, name := range newProcesses(before) {
 		if name != workload {
 			pids = append(pids, pid)
-			counts[name]++
+			kind, _, _ := strings.Cut(name, " ") // after it comes the pod
+			counts[kind]++
 		}
 	}
 	var names []string

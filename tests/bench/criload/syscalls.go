@@ -36,7 +36,7 @@ func (p *peer) systemCalls() (float64, error) {
 	if err != nil {
 		return -1, err
 	}
-	config := containerConfig("/bin/sh", "-c", ": "+marker+"; exec sleep 60")
+	config := p.containerConfig("/bin/sh", "-c", ": "+marker+"; exec sleep 60")
 	if err = p.create(ctx, which, config); err == nil {
 		err = p.start(ctx, which)
 	}

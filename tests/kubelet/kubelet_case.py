@@ -1,6 +1,5 @@
 """What every test here starts from: a gantryd, a kubelet over it, and pods from files."""
 
-import datetime
 import os
 
 from case import BASE, GantryTest, pids_of, wait_until
@@ -71,11 +70,6 @@ class KubeletCase(GantryTest):
         self.put(name, *containers, **more)
         return self.run_until(name, is_ready, "ready")
 
-    def containers_of(self, name):
-        """The container ids of a pod that run, by name."""
-        found = self.crictl.json("ps", "-o", "json", "--label", f"io.kubernetes.pod.name={name}-node")["containers"]
-        return {one["metadata"]["name"]: one["id"] for one in found}
-
 
 def is_ready(status):
     return any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", []))
@@ -86,8 +80,4 @@ def of(status, name, kind="containerStatuses"):
     return next((one for one in status.get(kind, []) if one["name"] == name), {"state": {}, "restartCount": 0})
 
 
-def seconds_since(text):
-    return (datetime.datetime.now(datetime.timezone.utc) - datetime.datetime.fromisoformat(text)).total_seconds()
-
-
-__all__ = ["KubeletCase", "container", "is_ready", "of", "pod", "seconds_since", "wait_until"]
+__all__ = ["KubeletCase", "container", "is_ready", "of", "pod", "wait_until"]

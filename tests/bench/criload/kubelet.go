@@ -78,11 +78,7 @@ func (p *peer) underKubelet(number int, rest time.Duration) (daemonCPU, allCPU f
 		return 0, 0, err
 	}
 	helpers, _ := helpersOf(before)
-	helpers = append(helpers, daemon)
-	daemonUsed, used, begin := cpuNanoseconds([]int{daemon}), cpuNanoseconds(helpers), time.Now()
-	err = p.live(context.Background(), all, rest)
-	passed := float64(time.Since(begin))
-	return 100 * (cpuNanoseconds([]int{daemon}) - daemonUsed) / passed, 100 * (cpuNanoseconds(helpers) - used) / passed, err
+	return cpuDuring(daemon, helpers, func() error { return p.live(context.Background(), all, rest) })
 }
 
 func kubelet(peers []*peer, number int, rest time.Duration) error {

@@ -64,7 +64,6 @@ func logs(peers []*peer) error {
 	results := map[string]timings{}
 	speed := figure{name: "log throughput of one container (MB/s)", format: "%.0f"}
 	cost := figure{name: "CPU of daemon and helpers (core-seconds a GB)", format: "%.1f"}
-	row := startSum
 	for _, p := range peers {
 		f, err := p.flood()
 		if err != nil {
@@ -72,9 +71,9 @@ func logs(peers []*peer) error {
 		}
 		speed.values = append(speed.values, floodBytes/1e6/f.took.Seconds())
 		cost.values = append(cost.values, f.helpers/1e9/(floodBytes/1e9))
-		results[p.name] = timings{row: f.starts}
+		results[p.name] = timings{startSum: f.starts}
 	}
 	printFigures(fmt.Sprintf("One container writes %d MiB of lines, while other pods start", floodBytes>>20), peers, []figure{speed, cost})
-	printTimings("Other pods meanwhile (ms)", []string{row}, peers, results)
+	printTimings("Other pods meanwhile (ms)", []string{startSum}, peers, results)
 	return nil
 }

@@ -95,12 +95,13 @@ func (s *standing) measureMemory(daemon int, helpers []int) (err error) {
 	return nil
 }
 
-func (s *standing) measureIdle(daemon int, helpers []int, rest time.Duration) {
+// cpuDuring says what percent of one core the daemon, and it with its helpers, used while something was done.
+func cpuDuring(daemon int, helpers []int, work func() error) (alone, together float64, err error) {
 	daemonBefore, helpersBefore, begin := cpuNanoseconds([]int{daemon}), cpuNanoseconds(helpers), time.Now()
-	time.Sleep(rest)
+	err = work()
 	passed := float64(time.Since(begin))
-	s.idleDaemon = 100 * (cpuNanoseconds([]int{daemon}) - daemonBefore) / passed
-	s.idleAll = s.idleDaemon + 100*(cpuNanoseconds(helpers)-helpersBefore)/passed
+	alone = 100 * (cpuNanoseconds([]int{daemon}) - daemonBefore) / passed
+	return alone, alone + 100*(cpuNanoseconds(helpers)-helpersBefore)/passed, err
 }
 
 func (p *peer) measureList(s *standing) error {
@@ -191,7 +192,8 @@ func (p *peer) stand(number int, rest time.Duration) (s standing, err error) {
 	s.startAll = time.Since(begin)
 	var helpers []int
 	helpers, s.helperNames = helpersOf(before)
-	s.measureIdle(daemon, helpers, rest) // before the memory: what the start left behind has settled then
+	// Before the memory: what the start left behind has settled then.
+	s.idleDaemon, s.idleAll, _ = cpuDuring(daemon, helpers, func() error { time.Sleep(rest); return nil })
 	if err := s.measureMemory(daemon, helpers); err != nil {
 		return s, err
 	}

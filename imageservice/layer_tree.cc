@@ -10,6 +10,7 @@
 #include <climits>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -19,9 +20,7 @@
 namespace gantry::images {
 namespace {
 
-constexpr size_t kMaxKnown = 128;   // descriptors kept of directories seen lately
-constexpr int kMaxLinks = 40;       // as the kernel
-constexpr size_t kMaxSteps = 4096;  // components of one path, links included
+constexpr size_t kMaxKnown = 128;  // descriptors kept of directories seen lately
 constexpr size_t kMaxRemembered = 256u << 20;
 constexpr int kPathDirectory = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
@@ -36,15 +35,6 @@ UniqueFd OpenBeneath(int root, const std::string& path) {
 }
 
 }  // namespace
-
-Status WriteError(absl::string_view call, absl::string_view object) {
-  const int error = errno;
-  Status status = SyscallError(call, object, error);
-  if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EMLINK) {
-    return absl::ResourceExhaustedError(status.message());
-  }
-  return status;
-}
 
 std::string LayerDirectory::Child(absl::string_view name) const {
   return path.empty() ? std::string(name) : absl::StrCat(path, "/", name);
@@ -78,7 +68,7 @@ StatusOr<std::shared_ptr<const LayerDirectory>> LayerTree::Resolve(
   walk.root = root_;
   walk.todo.assign(components.rbegin(), components.rend());
   while (!walk.todo.empty()) {
-    if (++walk.steps > kMaxSteps) {
+    if (++walk.steps > kMaxLayerSteps) {
       return absl::InvalidArgumentError("the links on the way are too long");
     }
     const std::string name = std::move(walk.todo.back());
@@ -111,9 +101,7 @@ Status LayerTree::Enter(Walk* walk, const std::string& name, bool create) {
     return absl::NotFoundError(absl::StrCat("\"", name, "\" is not in this layer"));
   }
   if (missing) {
-    LayerDirectory parent{UniqueFd(openat(walk->fd(), ".", kPathDirectory)), walk->Path()};
-    if (!parent.fd.valid()) return WriteError("open", name);
-    RETURN_IF_ERROR(MakeDirectory(parent, name));
+    RETURN_IF_ERROR(MakeMissing(*walk, name));
     fd.Reset(openat(walk->fd(), name.c_str(), kPathDirectory));
     if (!fd.valid()) return WriteError("open", name);
   } else if (!S_ISDIR(st.st_mode)) {
@@ -123,8 +111,23 @@ Status LayerTree::Enter(Walk* walk, const std::string& name, bool create) {
   return absl::OkStatus();
 }
 
+// The archive says nothing of it: 0755 root:root, and nothing inherited from a parent with the
+// set-group-id bit.
+Status LayerTree::MakeMissing(const Walk& walk, const std::string& name) {
+  LayerDirectory parent{UniqueFd(openat(walk.fd(), ".", kPathDirectory)), walk.Path()};
+  if (!parent.fd.valid()) return WriteError("open", name);
+  RETURN_IF_ERROR(MakeDirectory(parent, name));
+  if (fchownat(parent.fd.get(), name.c_str(), 0, 0, AT_SYMLINK_NOFOLLOW) != 0) {
+    return WriteError("chown", name);
+  }
+  // Follows links, but this is a directory that we just made where nobody else can reach it.
+  if (fchmodat(parent.fd.get(), name.c_str(), 0755, 0) != 0) return WriteError("chmod", name);
+  return absl::OkStatus();
+}
+
 Status LayerTree::EnterLink(Walk* walk, int link) {
-  if (++walk->links > kMaxLinks) return absl::InvalidArgumentError("too many links on the way");
+  if (++walk->links > kMaxLayerLinks)
+    return absl::InvalidArgumentError("too many links on the way");
   std::array<char, PATH_MAX> target;
   const ssize_t n = readlinkat(link, "", target.data(), target.size());
   if (n < 0) return SyscallError("readlink");
@@ -150,8 +153,8 @@ Status LayerTree::MakeDirectory(const LayerDirectory& parent, const std::string&
       return SyscallError("fstatat", name);
     }
     if (S_ISDIR(st.st_mode)) return absl::OkStatus();
-    if (S_ISCHR(st.st_mode) && st.st_rdev == 0) MarkOpaque(path);
     RETURN_IF_ERROR(Clear(parent, name));
+    if (S_ISCHR(st.st_mode) && st.st_rdev == 0) MarkOpaque(path);
     if (mkdirat(parent.fd.get(), name.c_str(), 0755) != 0) return WriteError("mkdir", name);
   }
   RETURN_IF_ERROR(CountInode());
@@ -162,6 +165,12 @@ Status LayerTree::MakeDirectory(const LayerDirectory& parent, const std::string&
 
 Status LayerTree::Clear(const LayerDirectory& parent, const std::string& name) {
   known_.clear();
+  const std::string path = parent.Child(name);
+  opaque_.erase(path);
+  for (auto it = opaque_.lower_bound(path + "/");
+       it != opaque_.end() && absl::StartsWith(*it, path + "/");) {
+    it = opaque_.erase(it);
+  }
   return RemoveTree(parent.fd.get(), name);
 }
 

@@ -16,15 +16,11 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 
-#include "imageservice/pax.h"
+#include "imageservice/layer_rules.h"
 #include "runtime/base/status.h"
 #include "runtime/linux/unique_fd.h"
 
 namespace gantry::images {
-
-// A failed write call: kResourceExhausted when the disk, quota or a size limit is the reason, else
-// as SyscallError.
-Status WriteError(absl::string_view call, absl::string_view object);
 
 // A directory of the layer: a descriptor (O_PATH) and its real path below the root, empty for the
 // root.
@@ -49,7 +45,7 @@ class LayerTree {
   // way. Over a whiteout it becomes opaque: both hide what the layers below have.
   Status MakeDirectory(const LayerDirectory& parent, const std::string& name);
 
-  // Removes what `parent` has under the name, with all below it.
+  // Removes what `parent` has under the name, with all below it, and their opaque marks.
   Status Clear(const LayerDirectory& parent, const std::string& name);
 
   // True for an overlayfs whiteout, a character device 0:0; only we make those here.
@@ -68,6 +64,7 @@ class LayerTree {
   struct Walk;
   Status Enter(Walk* walk, const std::string& name, bool create);
   Status EnterLink(Walk* walk, int link);
+  Status MakeMissing(const Walk& walk, const std::string& name);
 
   const int root_;
   const uint64_t max_inodes_;

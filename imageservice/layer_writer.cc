@@ -1,15 +1,10 @@
 #include "imageservice/layer_writer.h"
 
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cstring>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -18,48 +13,21 @@
 namespace gantry::images {
 namespace {
 
-constexpr uint64_t kMaxMajor = (1u << 12) - 1, kMaxMinor = (1u << 20) - 1;
-constexpr int64_t kMaxTime = (1ll << 34) - 1;  // year 2514; ext4 holds a little less than that
 constexpr uint64_t kFlushBytes = 8u << 20;
 constexpr uint64_t kCheckBytes = 16u << 20;
-constexpr uint64_t kMaxReserve = 512u << 20;
 
 Status Bad(absl::string_view why) { return absl::InvalidArgumentError(why); }
 
-TarTime Clamped(const TarTime& time) {
-  if (time.seconds < 0) return TarTime();
-  if (time.seconds > kMaxTime) return TarTime{kMaxTime, 0};
-  return time;
-}
-
 void FillTimes(const TarTime& time, timespec times[2]) {
-  const TarTime clamped = Clamped(time);
+  const TarTime clamped = ClampedTime(time);
   times[0] = times[1] = {clamped.seconds, static_cast<long>(clamped.nanoseconds)};
 }
 
-// The forms of linux/capability.h: revision 2 (20 bytes) and 3 (24 bytes, with the root's uid).
-bool IsFileCapability(absl::string_view value) {
-  uint32_t magic = 0;
-  if (value.size() < sizeof(magic)) return false;
-  memcpy(&magic, value.data(),
-         sizeof(magic));  // little endian on disk, as are the machines we know
-  if ((magic & ~VFS_CAP_REVISION_MASK & ~VFS_CAP_FLAGS_EFFECTIVE) != 0) return false;
-  const uint32_t revision = magic & VFS_CAP_REVISION_MASK;
-  return (revision == VFS_CAP_REVISION_2 && value.size() == XATTR_CAPS_SZ_2) ||
-         (revision == VFS_CAP_REVISION_3 && value.size() == XATTR_CAPS_SZ_3);
-}
-
-// Kept: file capabilities and the user's own. Dropped: trusted.* and user.overlay.*, by which an
-// image could command overlayfs, and the labels of the machine that made the layer
-// (security.selinux, security.ima, security.evm …).
 Status SetXattrs(int fd, const TarEntry& entry) {
-  for (const auto& [name, value] : entry.xattrs) {
-    const bool capability = name == "security.capability" && entry.type == TarType::kFile;
-    const bool user = absl::StartsWith(name, "user.") && !absl::StartsWith(name, "user.overlay.");
-    if (!capability && !user) continue;
-    if (capability && !IsFileCapability(value)) return Bad("malformed security.capability");
+  ASSIGN_OR_RETURN(const Xattrs kept, KeptXattrs(entry));
+  for (const auto& [name, value] : kept) {
     if (fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) == 0) continue;
-    if (user && errno == EOPNOTSUPP)
+    if (absl::StartsWith(name, "user.") && errno == EOPNOTSUPP)
       continue;  // tmpfs before 6.6 has none; nothing depends on them
     return WriteError("fsetxattr", absl::CHexEscape(name));
   }
@@ -133,7 +101,7 @@ Status LayerWriter::WriteDirectory(const LayerDirectory& parent, const std::stri
       openat(parent.fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid()) return WriteError("open", name);
   RETURN_IF_ERROR(SetMetadata(fd.get(), entry));
-  return tree_.SetTime(is_root ? parent.path : parent.Child(name), Clamped(entry.mtime));
+  return tree_.SetTime(is_root ? parent.path : parent.Child(name), ClampedTime(entry.mtime));
 }
 
 Status LayerWriter::WriteHardLink(const LayerDirectory& parent, const std::string& name,
@@ -166,9 +134,7 @@ Status LayerWriter::WriteHardLink(const LayerDirectory& parent, const std::strin
 Status LayerWriter::WriteSymlink(const LayerDirectory& parent, const std::string& name,
                                  const TarEntry& entry) {
   const std::string& target = entry.link_target;
-  if (target.empty()) return Bad("a symbolic link to nothing");
-  if (target.find('\0') != std::string::npos) return Bad("a NUL in the link target");
-  if (target.size() >= 4096) return Bad("a link target of more than 4095 bytes");
+  RETURN_IF_ERROR(CheckSymlinkTarget(target));
   const int fd = parent.fd.get();
   if (symlinkat(target.c_str(), fd, name.c_str()) != 0) {
     if (errno != EEXIST) return WriteError("symlink", name);
@@ -191,12 +157,7 @@ Status LayerWriter::WriteNode(const LayerDirectory& parent, const std::string& n
   const mode_t type = entry.type == TarType::kFifo         ? S_IFIFO
                       : entry.type == TarType::kCharDevice ? S_IFCHR
                                                            : S_IFBLK;
-  if (entry.dev_major > kMaxMajor || entry.dev_minor > kMaxMinor) {
-    return Bad(absl::StrCat("device ", entry.dev_major, ":", entry.dev_minor, " is out of range"));
-  }
-  if (type == S_IFCHR && entry.dev_major == 0 && entry.dev_minor == 0) {
-    return Bad("character device 0:0, which overlayfs takes for a whiteout");
-  }
+  RETURN_IF_ERROR(CheckDevice(entry));
   const int fd = parent.fd.get();
   const dev_t device =
       makedev(static_cast<unsigned>(entry.dev_major), static_cast<unsigned>(entry.dev_minor));
@@ -239,7 +200,10 @@ Status LayerWriter::OpenFile(const LayerDirectory& parent, const std::string& na
 Status LayerWriter::OnData(uint64_t offset, absl::string_view bytes) {
   if (!file_.valid()) return absl::OkStatus();  // of a whiteout or of aufs
   since_check_ += bytes.size();
-  if (since_check_ >= kCheckBytes) RETURN_IF_ERROR(CheckFree());
+  if (since_check_ >= kCheckBytes) {
+    since_check_ = 0;
+    RETURN_IF_ERROR(CheckFreeSpace(root_, limits_));
+  }
   while (!bytes.empty()) {
     const ssize_t n = pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
@@ -268,17 +232,6 @@ Status LayerWriter::OnEntryEnd() {
   if (futimens(file_.get(), times) != 0) return WriteError("futimens", "");
   file_.Reset();
   return absl::OkStatus();
-}
-
-Status LayerWriter::CheckFree() {
-  since_check_ = 0;
-  struct statfs fs;
-  if (fstatfs(root_, &fs) != 0) return SyscallError("fstatfs");
-  const auto block = static_cast<uint64_t>(fs.f_bsize);
-  const uint64_t reserve = std::min(fs.f_blocks * block / limits_.free_fraction, kMaxReserve);
-  if (fs.f_blocks == 0 || fs.f_bavail * block >= reserve) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("the disk is full: ", fs.f_bavail * block, " bytes left"));
 }
 
 StatusOr<LayerWriter::Result> LayerWriter::Finish() {

@@ -15,18 +15,12 @@
 
 #include "imageservice/layer_path.h"
 #include "imageservice/layer_reader.h"
+#include "imageservice/layer_rules.h"
 #include "imageservice/layer_tree.h"
 #include "runtime/base/status.h"
 #include "runtime/linux/unique_fd.h"
 
 namespace gantry::images {
-
-struct LayerWriterLimits {
-  uint64_t max_inodes = 5'000'000;
-  // Stop with kResourceExhausted before less than this part of the file system (and at most half a
-  // GiB) is left free.
-  uint64_t free_fraction = 50;
-};
 
 // One thread; needs CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD and SETFCAP. An error leaves a
 // partial tree for the caller to delete. kInvalidArgument: the entry is against the rules;
@@ -57,7 +51,6 @@ class LayerWriter : public TarConsumer {
   Status WriteNode(const LayerDirectory& parent, const std::string& name, const TarEntry& entry);
   Status WriteSymlink(const LayerDirectory& parent, const std::string& name, const TarEntry& entry);
   Status OpenFile(const LayerDirectory& parent, const std::string& name, const TarEntry& entry);
-  Status CheckFree();
 
   const int root_;
   const LayerWriterLimits limits_;

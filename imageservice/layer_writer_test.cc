@@ -291,6 +291,47 @@ TEST_F(LayerWriterTest, LaterEntriesReplaceEarlierOnes) {
   EXPECT_EQ(Read("g/h"), "5");
 }
 
+TEST_F(LayerWriterTest, GivesImpliedDirectoriesToRootWhateverTheirParent) {
+  ASSERT_TRUE(Unpack(TarArchive()
+                         .Add({.name = "d", .type = '5', .mode = 02775, .uid = 5, .gid = 6})
+                         .File("d/implied/f", "x")
+                         .Finish())
+                  .ok());
+  EXPECT_EQ(Stat("d").st_mode & 07777, 02775u);
+  EXPECT_EQ(Stat("d/implied").st_mode & 07777, 0755u);
+  EXPECT_EQ(Stat("d/implied").st_gid, 0u);
+}
+
+TEST_F(LayerWriterTest, ForgetsTheMarksOfWhatALaterEntryReplaces) {
+  auto result = Unpack(TarArchive()
+                           .File("d/e/.wh..wh..opq", "")
+                           .File("d/.wh..wh..opq", "")
+                           .File("d-e/.wh..wh..opq", "")
+                           .File("d", "")
+                           .Directory("d/")
+                           .Directory("d/e")
+                           .Finish());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_THAT(result->opaque, ElementsAre("d-e"));
+}
+
+TEST_F(LayerWriterTest, BoundsAttributesAndTimes) {
+  const std::string big(4000, 'x');
+  EXPECT_THAT(Error(TarArchive().Pax({{"SCHILY.xattr.user.big", big}}).File("f", "")),
+              HasSubstr("more than 3968 bytes of extended attributes"));
+  EXPECT_THAT(Error(TarArchive().Pax({{"SCHILY.xattr.user.", "x"}}).File("f", "")),
+              HasSubstr("name of an extended attribute"));
+  ASSERT_TRUE(Unpack(TarArchive()
+                         .Pax({{"mtime", "99999999999"}, {"SCHILY.xattr.trusted.x", big}})
+                         .File("late", "")
+                         .Pax({{"mtime", "-1.5"}})
+                         .File("early", "")
+                         .Finish())
+                  .ok());
+  EXPECT_EQ(Stat("late").st_mtime, kMaxLayerTime);
+  EXPECT_EQ(Stat("early").st_mtime, 0);
+}
+
 TEST_F(LayerWriterTest, WritesHolesAsHoles) {
   TarArchive archive;
   archive.Pax({{"GNU.sparse.size", "1073741824"}, {"GNU.sparse.map", "1000000,4"}})

@@ -46,7 +46,7 @@ bool IsGoodName(absl::string_view name) {
 
 TarTime ClampedTime(const TarTime& time) {
   if (time.seconds < 0) return TarTime();
-  if (time.seconds > kMaxLayerTime) return TarTime{kMaxLayerTime, 0};
+  if (time.seconds >= kMaxLayerTime) return TarTime{kMaxLayerTime, 0};
   return time;
 }
 

@@ -32,7 +32,7 @@ inline constexpr size_t kMaxXattrBytes = 3968;
 // In 2446: the last second that ext4 can hold (34 bits, from 1901 on).
 inline constexpr int64_t kMaxLayerTime = 15'032'385'535;
 
-// Before 1970 becomes 1970, after kMaxLayerTime becomes that.
+// Before 1970 becomes 1970, after kMaxLayerTime becomes that, as the kernel does.
 TarTime ClampedTime(const TarTime& time);
 
 using Xattrs = std::vector<std::pair<std::string, std::string>>;

@@ -9,7 +9,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -18,6 +20,8 @@
 #include "absl/strings/str_cat.h"
 
 #include "imageservice/crc32c.h"
+#include "imageservice/erofs_reader.h"
+#include "imageservice/erofs_verify.h"
 #include "runtime/linux/mount.h"
 
 namespace gantry::images {
@@ -117,7 +121,69 @@ class Lister {
   std::map<uint64_t, std::string> first_path_;
 };
 
+class ErofsLister {
+ public:
+  explicit ErofsLister(ErofsReader* reader) : reader_(*reader) {}
+
+  Status List(const ErofsInode& directory, const std::string& path) {
+    RETURN_IF_ERROR(Add(directory, path.empty() ? "." : path));
+    std::map<std::string, uint64_t> names;
+    RETURN_IF_ERROR(reader_.List(directory, [&](const ErofsName& name) {
+      if (name.name != "." && name.name != "..") names[std::string(name.name)] = name.nid;
+      return absl::OkStatus();
+    }));
+    for (const auto& [name, nid] : names) {
+      const std::string below = path.empty() ? name : absl::StrCat(path, "/", name);
+      ASSIGN_OR_RETURN(const ErofsInode inode, reader_.Inode(nid));
+      RETURN_IF_ERROR(inode.type == ErofsType::kDirectory ? List(inode, below) : Add(inode, below));
+    }
+    return absl::OkStatus();
+  }
+
+  TreeListing Take() { return std::move(listing_); }
+
+ private:
+  Status Add(const ErofsInode& inode, const std::string& path) {
+    TreeEntry entry;
+    entry.mode = inode.mode;
+    entry.uid = inode.uid;
+    entry.gid = inode.gid;
+    entry.seconds = inode.mtime.seconds;
+    entry.nanoseconds = inode.mtime.nanoseconds;
+    entry.inode = inode.nid;
+    entry.nlink = inode.nlink;
+    entry.size = inode.size;
+    entry.device =
+        makedev(inode.device >> 8 & 0xfff, (inode.device & 0xff) | (inode.device >> 12 & 0xfff00));
+    ASSIGN_OR_RETURN(const Xattrs xattrs, reader_.ReadXattrs(inode));
+    entry.xattrs.insert(xattrs.begin(), xattrs.end());
+    if (inode.type == ErofsType::kSymlink) {
+      ASSIGN_OR_RETURN(entry.link, reader_.ReadLink(inode));
+    }
+    if (inode.type == ErofsType::kFile) {
+      for (uint64_t at = 0; at < inode.size; at += kPiece) {
+        ASSIGN_OR_RETURN(const std::string piece, reader_.Read(inode, at, kPiece));
+        entry.sum = Crc32c(piece, entry.sum);
+      }
+    }
+    listing_[path] = TreeLine(entry, path, &first_path_);
+    return absl::OkStatus();
+  }
+
+  ErofsReader& reader_;
+  TreeListing listing_;
+  std::map<uint64_t, std::string> first_path_;
+};
+
 }  // namespace
+
+StatusOr<TreeListing> ListErofs(int meta, int data) {
+  ASSIGN_OR_RETURN(auto reader, ErofsReader::Open(meta, data));
+  ASSIGN_OR_RETURN(const ErofsInode root, reader->Inode(kErofsRoot));
+  ErofsLister lister(reader.get());
+  RETURN_IF_ERROR(lister.List(root, ""));
+  return lister.Take();
+}
 
 std::string TreeLine(const TreeEntry& entry, const std::string& path,
                      std::map<uint64_t, std::string>* first_path) {
@@ -163,13 +229,38 @@ std::string Difference(const TreeListing& expected, const TreeListing& found) {
   return out;
 }
 
+std::string WithRightSums(std::string meta) {
+  ErofsSuperBlock super;
+  memcpy(&super, meta.data() + kErofsSuperAt, sizeof(super));
+  super.checksum = 0;
+  memcpy(meta.data() + kErofsSuperAt, &super, sizeof(super));
+  super.checksum =
+      RawCrc32c(absl::string_view(meta).substr(kErofsSuperAt, kErofsBlock - kErofsSuperAt), ~0u);
+  memcpy(meta.data() + kErofsSuperAt, &super, sizeof(super));
+  const uint64_t end = super.blocks * kErofsBlock;
+  if (end + sizeof(ErofsFooter) + sizeof(uint32_t) > meta.size()) return meta;
+  uint32_t sum = 0;
+  for (uint64_t at = 0; at < end; at += kErofsBlock) {
+    const uint32_t block = Crc32c(absl::string_view(meta).substr(at, kErofsBlock));
+    sum = Crc32c({reinterpret_cast<const char*>(&block), sizeof(block)}, sum);
+  }
+  memcpy(meta.data() + end + offsetof(ErofsFooter, meta_sum), &sum, sizeof(sum));
+  const size_t last = meta.size() - sizeof(uint32_t);
+  sum = Crc32c(absl::string_view(meta).substr(end, last - end));
+  memcpy(meta.data() + last, &sum, sizeof(sum));
+  return meta;
+}
+
 LayerForms::LayerForms() {
   char dir[] = "/tmp/gantry-forms-XXXXXX";
   GANTRY_CHECK(mkdtemp(dir) != nullptr);
   folder_ = dir;
 }
 
-LayerForms::~LayerForms() { std::filesystem::remove_all(folder_); }
+LayerForms::~LayerForms() {
+  std::error_code ignored;  // what a test left mounted stays
+  std::filesystem::remove_all(folder_, ignored);
+}
 
 StatusOr<UnpackResult> LayerForms::WriteDirectory(absl::string_view tar) {
   std::filesystem::remove_all(root());
@@ -216,7 +307,20 @@ std::string LayerForms::Compare(absl::string_view tar) {
   if (!expected.ok() || !found.ok()) {
     return absl::StrCat(expected.status().ToString(), "\n", found.status().ToString());
   }
-  return Difference(*expected, *found);
+  const std::string difference = Difference(*expected, *found);
+  return difference.empty() ? CompareRead(*expected) : difference;
+}
+
+std::string LayerForms::CompareRead(const TreeListing& expected) const {
+  const UniqueFd data = OpenData(), meta = OpenMeta();
+  const auto summary = VerifyErofs(meta.get(), std::filesystem::file_size(this->data()));
+  if (!summary.ok()) return absl::StrCat("verifier: ", summary.status().ToString());
+  const Status sums = VerifyErofsData(data.get(), meta.get());
+  if (!sums.ok()) return absl::StrCat("sums: ", sums.ToString());
+  const auto read = ListErofs(meta.get(), data.get());
+  if (!read.ok()) return absl::StrCat("reader: ", read.status().ToString());
+  const std::string difference = Difference(expected, *read);
+  return difference.empty() ? "" : absl::StrCat("by our reader:\n", difference);
 }
 
 UniqueFd LayerForms::OpenData() const {

@@ -23,6 +23,9 @@ using TreeListing = std::map<std::string, std::string>;
 // EROFS form has of itself.
 StatusOr<TreeListing> ListTree(int root, const std::vector<std::string>& opaque);
 
+// The same of an EROFS image, by our reader.
+StatusOr<TreeListing> ListErofs(int meta, int data);
+
 // One line for each path on which two listings differ, at most ten; empty when they are equal.
 std::string Difference(const TreeListing& expected, const TreeListing& found);
 
@@ -54,7 +57,8 @@ class LayerForms {
   // The EROFS form, mounted file-backed; detached, gone with the descriptor. `attributes`:
   // MOUNT_ATTR_*.
   StatusOr<UniqueFd> Mount() const;
-  // Both forms, listed. Empty when they are equal, else how they differ or what failed.
+  // Both forms, listed: directories, the mount, and what our reader sees. Empty when they are equal
+  // and the verifier is content, else how they differ or what failed.
   std::string Compare(absl::string_view tar);
 
   const std::string& folder() const { return folder_; }
@@ -66,8 +70,14 @@ class LayerForms {
   std::string ReadMeta() const;
 
  private:
+  std::string CompareRead(const TreeListing& expected) const;
+
   std::string folder_;
 };
+
+// A meta file whose checksums are right again after its bytes were changed: what somebody would
+// write who wants to do harm.
+std::string WithRightSums(std::string meta);
 
 // False, with the reason printed, where this kernel cannot mount a file as EROFS.
 bool CanMountErofs();

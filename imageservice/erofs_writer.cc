@@ -152,7 +152,13 @@ Status ErofsWriter::OpenFile(const std::string& name, const TarEntry& entry) {
   ASSIGN_OR_RETURN(const uint32_t block, data_.Begin(entry.size));
   PointAtData(&inode_, entry.size, block);
   open_ = Open::kInData;
+  place_ = uint64_t{block} * kErofsBlock;
   return absl::OkStatus();
+}
+
+std::optional<uint64_t> ErofsWriter::PlaceInData() const {
+  if (open_ != Open::kInData) return std::nullopt;
+  return place_;
 }
 
 Status ErofsWriter::OnData(uint64_t offset, absl::string_view bytes) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "imageservice/erofs_file.h"
@@ -29,6 +30,10 @@ class ErofsWriter : public TarConsumer {
   Status OnEntry(const TarEntry& entry) override;
   Status OnData(uint64_t offset, absl::string_view bytes) override;
   Status OnEntryEnd() override;
+
+  // Between OnEntry and OnEntryEnd: where in `data` the entry's content begins; none when it does not
+  // lie there.
+  std::optional<uint64_t> PlaceInData() const;
 
   struct Result {
     uint64_t data_bytes = 0;  // length of data, holes included
@@ -58,6 +63,7 @@ class ErofsWriter : public TarConsumer {
 
   ErofsTree::Id parent_ = ErofsTree::kRoot;  // of the entry
   Open open_ = Open::kNone;
+  uint64_t place_ = 0;  // in `data`, of the file being written
   std::string name_;  // of the file being written
   ErofsNewInode inode_;
 };

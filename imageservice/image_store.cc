@@ -290,18 +290,11 @@ std::string ImageStore::LayerPath(absl::string_view blob_digest) const {
   return state_->layers->TreePath(blob_digest);
 }
 
-StatusOr<std::string> ImageStore::LayerDiffId(absl::string_view blob_digest) const {
-  ASSIGN_OR_RETURN(LayerInfo info, state_->layers->Info(blob_digest));
-  return info.diff_id;
+StatusOr<LayerInfo> ImageStore::Layer(absl::string_view blob_digest) const {
+  return state_->layers->Info(blob_digest);
 }
 
-Status ImageStore::PublishLayer(const std::string& staging_directory,
-                                const std::string& blob_digest, const std::string& diff_id,
-                                uint64_t size, uint64_t inodes) {
-  LayerInfo info;
-  info.digest = blob_digest;
-  info.diff_id = diff_id;
-  info.usage = {size, inodes};
+Status ImageStore::PublishLayer(const std::string& staging_directory, LayerInfo info) {
   return state_->layers->Publish(staging_directory, std::move(info));
 }
 

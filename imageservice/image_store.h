@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 
 #include "imageservice/image.h"
+#include "imageservice/layer_record.h"
 #include "runtime/base/status.h"
 
 namespace gantry::images {
@@ -51,16 +52,16 @@ class ImageStore {
 
   // True when the layer with this blob digest is complete on disk.
   bool HasLayer(absl::string_view blob_digest) const;
-  // Absolute path of a layer's tree. The digest must be valid (reference.h).
+  // Absolute path of a layer's tree, or of the directory on which the workshop mounts it. The
+  // digest must be valid (reference.h).
   std::string LayerPath(absl::string_view blob_digest) const;
-  // The computed diffID of a layer that is here.
-  StatusOr<std::string> LayerDiffId(absl::string_view blob_digest) const;
-  // Moves a finished layer from the staging directory, its tree in fs/, to its name: durable when
-  // this returns. Directories that the unpacker named in the file `opaque` are marked first. Makes
-  // it known with its diffID, size (bytes on disk) and number of inodes; a 0 is measured. OK when
-  // it is there already (the staging directory is then deleted).
-  Status PublishLayer(const std::string& staging_directory, const std::string& blob_digest,
-                      const std::string& diff_id, uint64_t size, uint64_t inodes = 0);
+  // What is known of a layer that is here; kNotFound.
+  StatusOr<LayerInfo> Layer(absl::string_view blob_digest) const;
+  // Moves a finished layer from the staging directory to its name, in the form in which it lies
+  // there (layer_publish.h): durable when this returns. Of `info` digest, diffID and length of the
+  // archive are given; usage may be. OK when it is there already (the staging directory is then
+  // deleted).
+  Status PublishLayer(const std::string& staging_directory, LayerInfo info);
   // A fresh empty directory below staging/, on the same file system as layers/.
   StatusOr<std::string> MakeStagingDirectory();
   // Deletes a staging directory that came to nothing, in the background.

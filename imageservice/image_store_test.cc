@@ -17,7 +17,9 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "imageservice/layer_publish.h"
 #include "imageservice/layer_store.h"
+#include "imageservice/testing_layer.h"
 
 namespace gantry::images {
 namespace {
@@ -58,7 +60,7 @@ class ImageStoreTest : public ::testing::Test {
     return *staging;
   }
   Status AddLayer(const std::string& digest, uint64_t size = 0) {
-    return store_->PublishLayer(Stage(store_.get(), digest), digest, Digest('d'), size);
+    return store_->PublishLayer(Stage(store_.get(), digest), MakeLayer(digest, Digest('d'), size));
   }
   Image MakeImage(char id, std::vector<std::string> tags, std::vector<std::string> layers) {
     Image image;
@@ -94,7 +96,7 @@ TEST_F(ImageStoreTest, KeepsImagesOverARestart) {
   EXPECT_EQ(image.size, 5100u);
   EXPECT_THAT(image.config.env, ElementsAre("A=b"));
   EXPECT_EQ(image.config.labels.at("k"), "v");
-  EXPECT_EQ(*store_->LayerDiffId(Digest('1')), Digest('d'));
+  EXPECT_EQ(store_->Layer(Digest('1'))->diff_id, Digest('d'));
   EXPECT_EQ(store_->DiskUsage().bytes, 5000u);
   EXPECT_EQ(store_->DiskUsage().inodes, 2u);
 }
@@ -222,7 +224,7 @@ TEST_F(ImageStoreTest, SetsATornRecordAside) {
 TEST_F(ImageStoreTest, PublishesOnceAndOnlyFromStaging) {
   ASSERT_TRUE(AddLayer(Digest('1')).ok());
   const std::string second = Stage(store_.get(), "other");
-  ASSERT_TRUE(store_->PublishLayer(second, Digest('1'), Digest('d'), 1).ok());
+  ASSERT_TRUE(store_->PublishLayer(second, MakeLayer(Digest('1'), Digest('d'), 1)).ok());
   EXPECT_FALSE(std::filesystem::exists(second));
   std::ifstream in(store_->LayerPath(Digest('1')) + "/file");
   std::string text;
@@ -230,11 +232,11 @@ TEST_F(ImageStoreTest, PublishesOnceAndOnlyFromStaging) {
   EXPECT_EQ(text, Digest('1'));
   for (const std::string& path :
        {scratch_, root_ + "/staging", root_ + "/staging/../layers", std::string("/etc")}) {
-    EXPECT_EQ(store_->PublishLayer(path, Digest('2'), Digest('d'), 1).code(),
+    EXPECT_EQ(store_->PublishLayer(path, MakeLayer(Digest('2'), Digest('d'), 1)).code(),
               absl::StatusCode::kInvalidArgument)
         << path;
   }
-  EXPECT_EQ(store_->PublishLayer(Stage(store_.get(), "x"), "sha256:../../x", Digest('d'), 1).code(),
+  EXPECT_EQ(store_->PublishLayer(Stage(store_.get(), "x"), MakeLayer("sha256:../../x", Digest('d'), 1)).code(),
             absl::StatusCode::kInvalidArgument);
 }
 
@@ -243,7 +245,7 @@ TEST_F(ImageStoreTest, MarksOpaqueDirectoriesWithoutFollowingLinks) {
   std::string staging = Stage(store_.get(), "x");
   std::filesystem::create_directories(staging + "/fs/a/b");
   std::ofstream(staging + "/opaque", std::ios::binary) << std::string("a/b\0\0", 5);
-  ASSERT_TRUE(store_->PublishLayer(staging, Digest('1'), Digest('d'), 1).ok());
+  ASSERT_TRUE(store_->PublishLayer(staging, MakeLayer(Digest('1'), Digest('d'), 1)).ok());
   char value = 0;
   EXPECT_EQ(getxattr((store_->LayerPath(Digest('1')) + "/a/b").c_str(), "trusted.overlay.opaque",
                      &value, 1),
@@ -259,11 +261,11 @@ TEST_F(ImageStoreTest, MarksOpaqueDirectoriesWithoutFollowingLinks) {
     staging = Stage(store_.get(), "x");
     std::filesystem::create_symlink(scratch_ + "/victim", staging + "/fs/l");
     std::ofstream(staging + "/opaque", std::ios::binary) << path << '\0';
-    EXPECT_FALSE(store_->PublishLayer(staging, Digest('2'), Digest('d'), 1).ok()) << path;
+    EXPECT_FALSE(store_->PublishLayer(staging, MakeLayer(Digest('2'), Digest('d'), 1)).ok()) << path;
   }
   staging = Stage(store_.get(), "x");
   std::filesystem::create_symlink("/etc/passwd", staging + "/opaque");
-  EXPECT_FALSE(store_->PublishLayer(staging, Digest('2'), Digest('d'), 1).ok());
+  EXPECT_FALSE(store_->PublishLayer(staging, MakeLayer(Digest('2'), Digest('d'), 1)).ok());
   EXPECT_EQ(listxattr((scratch_ + "/victim").c_str(), nullptr, 0), 0);
 }
 
@@ -284,7 +286,7 @@ TEST_F(ImageStoreTest, IsCompleteOrAbsentAfterSigkill) {
         std::filesystem::create_directory(*staging + "/fs");
         for (int f = 0; f < 20; ++f) std::ofstream(absl::StrCat(*staging, "/fs/", f)) << digest;
         if (write(pipe_fds[1], "x", 1) != 1) _exit(3);
-        if (!(*store)->PublishLayer(*staging, digest, Digest('d'), 4096).ok()) _exit(4);
+        if (!(*store)->PublishLayer(*staging, MakeLayer(digest, Digest('d'), 4096)).ok()) _exit(4);
         Image image = MakeImage('c', {"docker.io/library/x:1"}, {digest});
         if (!(*store)->Put(image).ok()) _exit(5);
       }

@@ -48,6 +48,8 @@ StatusOr<TarType> TypeOf(const TarHeader& header, absl::string_view name) {
 
 }  // namespace
 
+Status TarConsumer::OnStructure(absl::string_view) { return absl::OkStatus(); }
+
 TarReader::TarReader(TarConsumer* consumer, const TarLimits& limits)
     : consumer_(consumer), limits_(limits) {
   block_.reserve(kTarBlock);
@@ -67,7 +69,12 @@ Status TarReader::Feed(absl::string_view bytes) {
         absl::StrCat("the archive has more than ", limits_.max_bytes, " bytes"));
   }
   while (!bytes.empty()) {
+    const bool structure = state_ != State::kData;
+    const absl::string_view before = bytes;
     if (Status status = Step(&bytes); !status.ok()) return Context(status);
+    if (!structure) continue;
+    const absl::string_view taken = before.substr(0, before.size() - bytes.size());
+    if (Status status = consumer_->OnStructure(taken); !status.ok()) return Context(status);
   }
   return absl::OkStatus();
 }

@@ -56,6 +56,9 @@ class TarConsumer {
   // is zeros.
   virtual Status OnData(uint64_t offset, absl::string_view bytes) = 0;
   virtual Status OnEntryEnd() = 0;
+  // What else the archive is made of (headers, padding, closing blocks): with what OnData gets,
+  // every byte of it, in order.
+  virtual Status OnStructure(absl::string_view bytes);
 };
 
 // One thread at a time; used once.

@@ -3,15 +3,11 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
-#include <array>
 #include <utility>
 
-#define JSON_NO_IO
 #include "absl/strings/str_cat.h"
-#include "nlohmann/json.hpp"
 
-#include "imageservice/reference.h"
-#include "runtime/base/json.h"
+#include "imageservice/unpacker_reply.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/unix_socket.h"
 
@@ -21,40 +17,6 @@ namespace {
 constexpr auto kPatience = std::chrono::seconds(5);
 // For the rest of a blob whose content is no layer: it may be the wrong blob.
 constexpr auto kBlobPatience = std::chrono::seconds(60);
-constexpr size_t kMaxReply = 16 << 10;
-
-struct Reply {
-  bool ok = false;
-  std::string diff_id, code, error;
-  uint64_t bytes = 0, entries = 0;
-};
-
-StatusOr<Reply> ParseReply(absl::string_view text) {
-  ASSIGN_OR_RETURN(const nlohmann::json document,
-                   ParseJson(text, {.max_bytes = kMaxReply, .max_depth = 4, .max_values = 100}));
-  Status status;
-  const JsonReader root(document, status);
-  Reply reply;
-  root.Read("ok", reply.ok);
-  root.Read("diff_id", reply.diff_id);
-  root.Read("bytes", reply.bytes);
-  root.Read("entries", reply.entries);
-  root.Read("code", reply.code);
-  root.Read("error", reply.error);
-  if (reply.ok && !IsDigest(reply.diff_id)) root.Fail("diff_id", "must be a digest");
-  RETURN_IF_ERROR(status);
-  return reply;
-}
-
-Status ErrorIn(Reply& reply) {
-  for (char& c : reply.error) {
-    if (c < 0x20 || c == 0x7f) c = ' ';
-  }
-  if (reply.code == "data_loss") return absl::DataLossError(reply.error);
-  if (reply.code == "resource_exhausted") return absl::ResourceExhaustedError(reply.error);
-  if (reply.code == "invalid_argument") return absl::InvalidArgumentError(reply.error);
-  return absl::InternalError(reply.error);
-}
 
 // Failures of our own disk that the caller can act on.
 Status Classify(const Status& status) {
@@ -66,27 +28,44 @@ Status Classify(const Status& status) {
 }  // namespace
 
 StatusOr<std::unique_ptr<LayerTransfer>> LayerTransfer::Start(ImageStore* store,
-                                                              const std::string& unpacker_binary) {
+                                                              const std::string& unpacker_binary,
+                                                              LayerForm form) {
   std::unique_ptr<LayerTransfer> transfer(new LayerTransfer(store));
   StatusOr<std::string> staging = store->MakeStagingDirectory();
   if (!staging.ok()) return Classify(staging.status());
   transfer->staging_ = *std::move(staging);
   ASSIGN_OR_RETURN(transfer->ring_, MakeBlobRing());
-  ASSIGN_OR_RETURN(auto control, SocketPair(SOCK_SEQPACKET));
-  ASSIGN_OR_RETURN(const UniqueFd directory,
-                   OpenAt(AT_FDCWD, transfer->staging_, O_RDONLY | O_DIRECTORY));
-  transfer->control_ = std::move(control.first);
-  const BlobRing& ring = transfer->ring_;
-  ASSIGN_OR_RETURN(ChildProcess unpacker, ChildProcess::Start(unpacker_binary, {},
-                                                              {{control.second.get(), 3},
-                                                               {ring.reader_memory.get(), 4},
-                                                               {ring.reader_socket.get(), 5},
-                                                               {directory.get(), 6}}));
-  transfer->unpacker_.emplace(std::move(unpacker));
+  if (const Status started = transfer->StartUnpacker(unpacker_binary, form); !started.ok()) {
+    return Classify(started);
+  }
   // Ours must be closed for the writer to see the reader's death.
   transfer->ring_.reader_memory.Reset();
   transfer->ring_.reader_socket.Reset();
   return transfer;
+}
+
+Status LayerTransfer::StartUnpacker(const std::string& binary, LayerForm form) {
+  ASSIGN_OR_RETURN(auto control, SocketPair(SOCK_SEQPACKET));
+  control_ = std::move(control.first);
+  std::vector<InheritedFd> fds = {
+      {control.second.get(), 3}, {ring_.reader_memory.get(), 4}, {ring_.reader_socket.get(), 5}};
+  ASSIGN_OR_RETURN(const UniqueFd staging, OpenAt(AT_FDCWD, staging_, O_RDONLY | O_DIRECTORY));
+  UniqueFd data, meta, recipe;
+  if (form == LayerForm::kErofs) {
+    constexpr int kNew = O_WRONLY | O_CREAT | O_EXCL;
+    ASSIGN_OR_RETURN(data, OpenAt(staging.get(), kLayerData, kNew, 0600));
+    ASSIGN_OR_RETURN(meta, OpenAt(staging.get(), kLayerMeta, kNew, 0600));
+    ASSIGN_OR_RETURN(recipe, OpenAt(staging.get(), kLayerRecipe, kNew, 0600));
+    fds.push_back({data.get(), 6});
+    fds.push_back({meta.get(), 7});
+    fds.push_back({recipe.get(), 8});
+  } else {
+    fds.push_back({staging.get(), 6});
+  }
+  ASSIGN_OR_RETURN(ChildProcess unpacker,
+                   ChildProcess::Start(binary, {std::string(LayerFormName(form))}, std::move(fds)));
+  unpacker_.emplace(std::move(unpacker));
+  return absl::OkStatus();
 }
 
 LayerTransfer::~LayerTransfer() {
@@ -96,25 +75,19 @@ LayerTransfer::~LayerTransfer() {
 }
 
 void LayerTransfer::ReadReply() {
-  std::array<char, kMaxReply> buffer;
-  const auto message = ReceiveWithFds(control_.get(), buffer, MSG_DONTWAIT);
-  if (message.ok() && !message->has_value()) return;
-  const size_t size = message.ok() ? (*message)->size : 0;
+  StatusOr<std::optional<UnpackerReply>> reply = ReceiveUnpackerReply(control_.get());
+  if (reply.ok() && !reply->has_value()) return;
   control_.Reset();
-  if (size == 0) {
+  if (absl::IsAborted(reply.status())) {
     died_ = true;
     unpacked_ =
         absl::InternalError(absl::StrCat("gantry-unpacker died: ", unpacker_->End(kPatience)));
-  } else if (StatusOr<Reply> reply = ParseReply(absl::string_view(buffer.data(), size));
-             !reply.ok()) {
-    unpacked_ = Annotate(absl::InternalError(reply.status().message()), "gantry-unpacker's reply");
-  } else if (!reply->ok) {
-    unpacked_ = ErrorIn(*reply);
+  } else if (!reply.ok()) {
+    unpacked_ = reply.status();
   } else {
-    unpacked_ = absl::OkStatus();
-    diff_id_ = reply->diff_id;
-    bytes_ = reply->bytes;
-    entries_ = reply->entries;
+    unpacked_ = (*reply)->failure;
+    diff_id_ = (*reply)->diff_id;
+    tar_bytes_ = (*reply)->tar_bytes;
   }
   if (!unpacked_->ok()) failed_at_ = std::chrono::steady_clock::now();
 }
@@ -151,8 +124,11 @@ Status LayerTransfer::Publish(const FoundLayer& layer) {
     return absl::DataLossError(absl::StrCat("its content has diffID ", diff_id_,
                                             ", the image's configuration says ", layer.diff_id));
   }
-  RETURN_IF_ERROR(
-      Classify(store_->PublishLayer(staging_, layer.digest, diff_id_, bytes_, entries_)));
+  LayerInfo info;
+  info.digest = layer.digest;
+  info.diff_id = diff_id_;
+  info.tar_bytes = tar_bytes_;
+  RETURN_IF_ERROR(Classify(store_->PublishLayer(staging_, std::move(info))));
   staging_.clear();
   return absl::OkStatus();
 }

@@ -1,10 +1,7 @@
 // One layer on its way into the store: its ring, its gantry-unpacker and its staging directory.
 // Destroying it before it is published kills the process and removes the directory.
 //
-//   gantry-unpacker's descriptors: 3 control socket (SOCK_SEQPACKET), 4 ring memory, 5 ring socket,
-//   6 staging directory. Its one message on 3, then it exits:
-//     {"ok":true,"diff_id":"sha256:…","bytes":N,"entries":N}
-//     {"ok":false,"code":"data_loss|resource_exhausted|invalid_argument|internal","error":"…"}
+// What passes between us and gantry-unpacker stands at the head of unpacker_main.cc.
 #pragma once
 
 #include <chrono>
@@ -25,7 +22,8 @@ class LayerTransfer {
  public:
   // kResourceExhausted: no space for the staging directory.
   static StatusOr<std::unique_ptr<LayerTransfer>> Start(ImageStore* store,
-                                                        const std::string& unpacker_binary);
+                                                        const std::string& unpacker_binary,
+                                                        LayerForm form);
   ~LayerTransfer();
 
   // The puller's ends of the ring; once.
@@ -45,11 +43,15 @@ class LayerTransfer {
   // speak (`now` bounds the wait).
   std::optional<Status> Verdict(std::chrono::steady_clock::time_point now) const;
 
-  // After an OK verdict: compares the diffID and hands the tree to the store.
+  // Where the unpacker writes.
+  const std::string& staging() const { return staging_; }
+
+  // After an OK verdict: compares the diffID and hands the layer to the store.
   Status Publish(const FoundLayer& layer);
 
  private:
   explicit LayerTransfer(ImageStore* store) : store_(store) {}
+  Status StartUnpacker(const std::string& binary, LayerForm form);
 
   ImageStore* const store_;
   std::string staging_;
@@ -59,7 +61,7 @@ class LayerTransfer {
   std::optional<Status> downloaded_, unpacked_;
   bool died_ = false;  // the unpacker, without a reply
   std::string diff_id_;
-  uint64_t bytes_ = 0, entries_ = 0;
+  uint64_t tar_bytes_ = 0;
   std::chrono::steady_clock::time_point failed_at_{};
 };
 

@@ -18,28 +18,29 @@ struct FreeDigest {
 }  // namespace
 
 struct LayerUnpacker::State {
-  State(int root, const UnpackLimits& limits)
-      : inflater(limits.inflate), writer(root, limits.writer), reader(&writer, limits.tar) {}
+  State(TarConsumer* consumer, const UnpackLimits& limits)
+      : inflater(limits.inflate), reader(consumer, limits.tar) {}
 
   Status OnTar(absl::string_view bytes) {
     if (EVP_DigestUpdate(digest.get(), bytes.data(), bytes.size()) != 1) {
       return absl::InternalError("sha256 failed");
     }
+    tar_bytes += bytes.size();
     return reader.Feed(bytes);
   }
 
   Inflater inflater;
   std::unique_ptr<EVP_MD_CTX, FreeDigest> digest;
-  LayerWriter writer;
   TarReader reader;
+  uint64_t tar_bytes = 0;
 };
 
 LayerUnpacker::LayerUnpacker(std::unique_ptr<State> state) : state_(std::move(state)) {}
 LayerUnpacker::~LayerUnpacker() = default;
 
-StatusOr<std::unique_ptr<LayerUnpacker>> LayerUnpacker::Create(int root,
+StatusOr<std::unique_ptr<LayerUnpacker>> LayerUnpacker::Create(TarConsumer* consumer,
                                                                const UnpackLimits& limits) {
-  auto state = std::make_unique<State>(root, limits);
+  auto state = std::make_unique<State>(consumer, limits);
   state->digest.reset(EVP_MD_CTX_new());
   if (state->digest == nullptr ||
       EVP_DigestInit_ex(state->digest.get(), EVP_sha256(), nullptr) != 1) {
@@ -53,21 +54,19 @@ Status LayerUnpacker::Feed(absl::string_view bytes) {
   return s.inflater.Feed(bytes, [&](absl::string_view tar) { return s.OnTar(tar); });
 }
 
-StatusOr<UnpackResult> LayerUnpacker::Finish() {
+StatusOr<std::string> LayerUnpacker::Finish() {
   State& s = *state_;
   RETURN_IF_ERROR(s.inflater.Finish([&](absl::string_view tar) { return s.OnTar(tar); }));
   RETURN_IF_ERROR(s.reader.Finish());
-  ASSIGN_OR_RETURN(LayerWriter::Result written, s.writer.Finish());
   std::array<unsigned char, EVP_MAX_MD_SIZE> hash;
   unsigned length = 0;
   if (EVP_DigestFinal_ex(s.digest.get(), hash.data(), &length) != 1) {
     return absl::InternalError("sha256 failed");
   }
-  UnpackResult result;
-  result.diff_id = absl::StrCat(
-      "sha256:", absl::BytesToHexString({reinterpret_cast<const char*>(hash.data()), length}));
-  result.opaque = std::move(written.opaque);
-  return result;
+  return absl::StrCat("sha256:",
+                      absl::BytesToHexString({reinterpret_cast<const char*>(hash.data()), length}));
 }
+
+uint64_t LayerUnpacker::tar_bytes() const { return state_->tar_bytes; }
 
 }  // namespace gantry::images

@@ -42,6 +42,7 @@ struct PullerOptions {
   std::string unpacker_binary;
   std::string registry_config_path;  // containerd's certs.d layout (hosts.toml), several separated
                                      // by ':'; empty: none
+  LayerForm layer_form = LayerForm::kDirectory;  // of new layers
   std::chrono::milliseconds stall_timeout{
       60'000};  // a server that sends nothing for so long is given up
 };

@@ -144,10 +144,10 @@ Status PullSession::StartLayers() {
 
 StatusOr<bool> PullSession::UseExisting(Layer& layer) {
   if (!services_.store->HasLayer(layer.found.digest)) return false;
-  ASSIGN_OR_RETURN(const std::string diff_id, services_.store->LayerDiffId(layer.found.digest));
-  if (diff_id != layer.found.diff_id) {
+  ASSIGN_OR_RETURN(const LayerInfo info, services_.store->Layer(layer.found.digest));
+  if (info.diff_id != layer.found.diff_id) {
     return absl::DataLossError(
-        absl::StrCat("layer ", layer.found.digest, ": its content has diffID ", diff_id,
+        absl::StrCat("layer ", layer.found.digest, ": its content has diffID ", info.diff_id,
                      ", the image's configuration says ", layer.found.diff_id));
   }
   Complete(layer, /*already_here=*/true);
@@ -156,7 +156,8 @@ StatusOr<bool> PullSession::UseExisting(Layer& layer) {
 
 Status PullSession::StartTransfer(Layer& layer) {
   ASSIGN_OR_RETURN(layer.transfer,
-                   LayerTransfer::Start(services_.store, services_.options->unpacker_binary));
+                   LayerTransfer::Start(services_.store, services_.options->unpacker_binary,
+                                        services_.options->layer_form));
   const UniqueFd memory = layer.transfer->TakeRingMemory();
   const UniqueFd socket = layer.transfer->TakeRingSocket();
   const int fds[] = {memory.get(), socket.get()};

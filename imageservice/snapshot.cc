@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,9 +17,10 @@
 #include "absl/strings/strip.h"
 
 #include "imageservice/disk_usage.h"
-#include "imageservice/reference.h"
+#include "imageservice/layer_mounts.h"
 #include "imageservice/trash.h"
 #include "imageservice/tree_walk.h"
+#include "runtime/base/log.h"
 #include "runtime/linux/file.h"
 
 namespace gantry::images {
@@ -43,22 +43,13 @@ Status CheckId(absl::string_view id) {
 
 // The root of the container's tree is the upper directory: as the image's topmost layer has it. The
 // upper directory is not mapped; what the container writes has the host's numbers on disk.
-Status CopyRootMetadata(const std::string& from, const std::string& to, const IdMap& id_map) {
-  struct stat st;
-  if (stat(from.c_str(), &st) != 0) return SyscallError("stat", from);
-  if (chown(to.c_str(), id_map.root_uid + st.st_uid, id_map.root_gid + st.st_gid) != 0)
+Status CopyRootMetadata(const struct stat& from, const std::string& to, const IdMap& id_map) {
+  if (chown(to.c_str(), id_map.root_uid + from.st_uid, id_map.root_gid + from.st_gid) != 0)
     return SyscallError("chown", to);
-  if (chmod(to.c_str(), st.st_mode & 07777) != 0) return SyscallError("chmod", to);
-  const timespec times[2] = {st.st_mtim, st.st_mtim};
+  if (chmod(to.c_str(), from.st_mode & 07777) != 0) return SyscallError("chmod", to);
+  const timespec times[2] = {from.st_mtim, from.st_mtim};
   if (utimensat(AT_FDCWD, to.c_str(), times, 0) != 0) return SyscallError("utimensat", to);
   return absl::OkStatus();
-}
-
-// overlayfs does not look for the mark on a layer's root: what is below such a layer is left out
-// here.
-bool HidesAllBelow(const std::string& tree) {
-  char value = 0;
-  return lgetxattr(tree.c_str(), "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
 }
 
 std::vector<std::string> Names(const std::string& directory) {
@@ -72,12 +63,20 @@ std::vector<std::string> Names(const std::string& directory) {
   return names;
 }
 
+std::vector<std::string> PathsOf(const std::vector<ReadyLayer>& layers) {
+  std::vector<std::string> paths;
+  for (const ReadyLayer& layer : layers) paths.push_back(layer.path);
+  return paths;
+}
+
 }  // namespace
 
 struct Snapshots::State {
   const ImageStore* store = nullptr;
   std::string directory;
   std::unique_ptr<Workshop> workshop;
+  std::string erofs_reason;
+  std::unique_ptr<LayerMounts> mounts;
   DiskUsageCounter deleting;
   std::unique_ptr<Trash> trash;
 
@@ -85,13 +84,18 @@ struct Snapshots::State {
   std::string InWorkshop(const std::string& path) const {
     return std::string(absl::StripPrefix(path, absl::StrCat(store->root(), "/")));
   }
-  StatusOr<std::vector<std::string>> Lower(const std::vector<std::string>& layers) const;
-  Status MakeFolders(const std::string& folder, const std::vector<std::string>& lower,
+  StatusOr<std::vector<ReadyLayer>> Lower(const std::vector<std::string>& layers) const;
+  Status MakeFolders(const std::string& folder, const std::vector<ReadyLayer>& lower,
                      const IdMap& id_map) const;
 };
 
 Snapshots::Snapshots(std::unique_ptr<State> state) : state_(std::move(state)) {}
-Snapshots::~Snapshots() = default;
+Snapshots::~Snapshots() {
+  if (!List().empty()) return;
+  if (const Status gone = state_->workshop->Unpin(); !gone.ok()) {
+    Log(LogLevel::kWarning, "cannot unpin the workshop", {{"reason", std::string(gone.message())}});
+  }
+}
 
 StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(const ImageStore* store,
                                                      const std::string& directory,
@@ -111,35 +115,33 @@ StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(const ImageStore* store,
     RETURN_IF_ERROR(state->trash->Throw(absl::StrCat(trash, "/", name), {}));
   }
   ASSIGN_OR_RETURN(state->workshop, Workshop::Open(store->root(), options));
+  const ErofsSupport support = ProbeErofs(trash, &state->erofs_reason);
+  state->mounts = std::make_unique<LayerMounts>(store, state->workshop.get(), support);
   return std::unique_ptr<Snapshots>(new Snapshots(std::move(state)));
 }
 
-// Paths of the layers' trees, top first. A layer that occurs twice counts where it is on top: below
-// it changes nothing, and overlayfs takes no directory twice.
-StatusOr<std::vector<std::string>> Snapshots::State::Lower(
+// The layers, top first. One that occurs twice counts where it is on top: below it changes nothing,
+// and overlayfs takes no directory twice.
+StatusOr<std::vector<ReadyLayer>> Snapshots::State::Lower(
     const std::vector<std::string>& layers) const {
-  std::vector<std::string> lower;
+  std::vector<ReadyLayer> lower;
   std::set<std::string> seen;
   for (auto it = layers.rbegin(); it != layers.rend(); ++it) {
-    RETURN_IF_ERROR(CheckDigest(*it));
-    if (!store->HasLayer(*it)) {
-      return absl::FailedPreconditionError(absl::StrCat("layer ", *it, " is not here"));
-    }
     if (!seen.insert(*it).second) continue;
-    const std::string tree = store->LayerPath(*it);
-    lower.push_back(tree);
-    if (HidesAllBelow(tree)) break;
+    ASSIGN_OR_RETURN(ReadyLayer layer, mounts->Ready(*it));
+    lower.push_back(std::move(layer));
+    if (lower.back().hides_below) break;
   }
   return lower;
 }
 
 Status Snapshots::State::MakeFolders(const std::string& folder,
-                                     const std::vector<std::string>& lower,
+                                     const std::vector<ReadyLayer>& lower,
                                      const IdMap& id_map) const {
   const std::string upper = folder + kUpper, work = folder + "/work";
   if (mkdir(upper.c_str(), 0755) != 0) return SyscallError("mkdir", upper);
   if (mkdir(work.c_str(), 0700) != 0) return SyscallError("mkdir", work);
-  if (!lower.empty()) return CopyRootMetadata(lower[0], upper, id_map);
+  if (!lower.empty()) return CopyRootMetadata(lower[0].root, upper, id_map);
   if (chmod(upper.c_str(), 0755) != 0) return SyscallError("chmod", upper);
   if (chown(upper.c_str(), id_map.root_uid, id_map.root_gid) != 0)
     return SyscallError("chown", upper);
@@ -150,7 +152,7 @@ StatusOr<UniqueFd> Snapshots::Create(const std::string& container_id,
                                      const std::vector<std::string>& layers, const IdMap& id_map) {
   State& s = *state_;
   RETURN_IF_ERROR(CheckId(container_id));
-  ASSIGN_OR_RETURN(std::vector<std::string> lower, s.Lower(layers));
+  ASSIGN_OR_RETURN(const std::vector<ReadyLayer> lower, s.Lower(layers));
   const std::string folder = s.Folder(container_id);
   if (mkdir(folder.c_str(), 0700) != 0) {
     if (errno != EEXIST) return SyscallError("mkdir", folder);
@@ -160,7 +162,7 @@ StatusOr<UniqueFd> Snapshots::Create(const std::string& container_id,
   absl::Cleanup undo = [&] { (void)RemoveTree(AT_FDCWD, folder); };
   RETURN_IF_ERROR(s.MakeFolders(folder, lower, id_map));
   OverlayPlan plan;
-  for (const std::string& path : lower) plan.lower.push_back(s.InWorkshop(path));
+  plan.lower = PathsOf(lower);
   plan.upper = s.InWorkshop(folder + kUpper);
   plan.work = s.InWorkshop(folder + "/work");
   plan.user_namespace = id_map.user_namespace;
@@ -171,17 +173,17 @@ StatusOr<UniqueFd> Snapshots::Create(const std::string& container_id,
 }
 
 StatusOr<UniqueFd> Snapshots::View(const std::vector<std::string>& layers) {
-  ASSIGN_OR_RETURN(std::vector<std::string> lower, state_->Lower(layers));
+  ASSIGN_OR_RETURN(const std::vector<ReadyLayer> lower, state_->Lower(layers));
   OverlayPlan plan;
-  for (const std::string& path : lower) plan.lower.push_back(state_->InWorkshop(path));
+  plan.lower = PathsOf(lower);
   return state_->workshop->MakeOverlay(plan);
 }
 
 StatusOr<UniqueFd> Snapshots::Volume(const std::vector<std::string>& layers,
                                      const std::string& sub_path, int user_namespace) {
-  ASSIGN_OR_RETURN(const std::vector<std::string> lower, state_->Lower(layers));
+  ASSIGN_OR_RETURN(const std::vector<ReadyLayer> lower, state_->Lower(layers));
   VolumePlan plan;
-  for (const std::string& path : lower) plan.lower.push_back(state_->InWorkshop(path));
+  plan.lower = PathsOf(lower);
   plan.sub_path = sub_path;
   plan.user_namespace = user_namespace;
   return state_->workshop->MakeVolume(plan);
@@ -198,6 +200,10 @@ Status Snapshots::Remove(const std::string& container_id) {
   RETURN_IF_ERROR(CheckId(container_id));
   return state_->trash->Throw(state_->Folder(container_id), {});
 }
+
+ErofsSupport Snapshots::erofs_support() const { return state_->mounts->support(); }
+
+const std::string& Snapshots::erofs_reason() const { return state_->erofs_reason; }
 
 std::string Snapshots::UpperDirectory(const std::string& container_id) const {
   return state_->Folder(container_id) + kUpper;

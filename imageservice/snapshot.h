@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "imageservice/erofs_mount.h"
 #include "imageservice/image_store.h"
 #include "imageservice/workshop.h"
 #include "runtime/base/status.h"
@@ -31,6 +32,7 @@ class Snapshots {
   static StatusOr<std::unique_ptr<Snapshots>> Open(const ImageStore* store,
                                                    const std::string& directory,
                                                    const WorkshopOptions& options = {});
+  // Containers that are left keep the workshop, when it has a pin; else it goes.
   ~Snapshots();
 
   // Makes the container's writable layer and its overlay. Returns a detached mount that the caller
@@ -57,6 +59,10 @@ class Snapshots {
   // Deletes the writable layer, in the background; its mount must be gone or going. OK for an
   // unknown id.
   Status Remove(const std::string& container_id);
+
+  // How EROFS layers can be mounted on this node, found out at Open; and, when they cannot, why.
+  ErofsSupport erofs_support() const;
+  const std::string& erofs_reason() const;
 
   std::string UpperDirectory(const std::string& container_id) const;
   std::vector<std::string> List()

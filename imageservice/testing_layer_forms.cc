@@ -262,13 +262,15 @@ LayerForms::~LayerForms() {
   std::filesystem::remove_all(folder_, ignored);
 }
 
-StatusOr<UnpackResult> LayerForms::WriteDirectory(absl::string_view tar) {
+StatusOr<LayerWriter::Result> LayerForms::WriteDirectory(absl::string_view tar) {
   std::filesystem::remove_all(root());
   if (mkdir(root().c_str(), 0755) != 0) return SyscallError("mkdir", root());
   UniqueFd fd(open(root().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  ASSIGN_OR_RETURN(auto unpacker, LayerUnpacker::Create(fd.get(), {}));
-  RETURN_IF_ERROR(unpacker->Feed(tar));
-  return unpacker->Finish();
+  LayerWriter writer(fd.get(), {});
+  TarReader reader(&writer, {});
+  RETURN_IF_ERROR(reader.Feed(tar));
+  RETURN_IF_ERROR(reader.Finish());
+  return writer.Finish();
 }
 
 StatusOr<ErofsWriter::Result> LayerForms::WriteErofs(absl::string_view tar,

@@ -9,7 +9,7 @@
 #include "absl/strings/string_view.h"
 
 #include "imageservice/erofs_writer.h"
-#include "imageservice/layer_unpack.h"
+#include "imageservice/layer_writer.h"
 #include "runtime/base/status.h"
 #include "runtime/linux/unique_fd.h"
 
@@ -51,7 +51,7 @@ class LayerForms {
   LayerForms(const LayerForms&) = delete;
   LayerForms& operator=(const LayerForms&) = delete;
 
-  StatusOr<UnpackResult> WriteDirectory(absl::string_view tar);
+  StatusOr<LayerWriter::Result> WriteDirectory(absl::string_view tar);
   StatusOr<ErofsWriter::Result> WriteErofs(absl::string_view tar,
                                            const LayerWriterLimits& limits = {});
   // The EROFS form, mounted file-backed; detached, gone with the descriptor. `attributes`:

@@ -1,5 +1,6 @@
 #include "imageservice/unpacker_confine.h"
 
+#include <grp.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -14,6 +15,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "runtime/linux/unique_fd.h"
@@ -32,12 +34,18 @@ constexpr uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
 #error "an architecture whose system calls we do not know"
 #endif
 
-constexpr int kAllowed[] = {
-    // The tree.
-    SYS_openat, SYS_openat2, SYS_close, SYS_pwrite64, SYS_write, SYS_ftruncate, SYS_fstat,
-    SYS_newfstatat, SYS_statx, SYS_fstatfs, SYS_getdents64, SYS_lseek, SYS_mkdirat, SYS_mknodat,
-    SYS_symlinkat, SYS_linkat, SYS_unlinkat, SYS_readlinkat, SYS_fchown, SYS_fchownat, SYS_fchmod,
-    SYS_fchmodat, SYS_fsetxattr, SYS_utimensat, SYS_sync_file_range, SYS_fcntl,
+constexpr uid_t kNobody = 65534;
+
+// Writing a tree.
+constexpr int kTreeCalls[] = {SYS_openat,     SYS_openat2,   SYS_newfstatat, SYS_statx,
+                              SYS_getdents64, SYS_lseek,     SYS_mkdirat,    SYS_mknodat,
+                              SYS_symlinkat,  SYS_linkat,    SYS_unlinkat,   SYS_readlinkat,
+                              SYS_fchown,     SYS_fchownat,  SYS_fchmod,     SYS_fchmodat,
+                              SYS_fsetxattr,  SYS_utimensat, SYS_write,      SYS_fcntl};
+// Files that are open.
+constexpr int kFileCalls[] = {SYS_close, SYS_pread64, SYS_pwrite64, SYS_ftruncate,
+                              SYS_fstat, SYS_fstatfs,  SYS_sync_file_range};
+constexpr int kOtherCalls[] = {
     // The ring and the answer.
     SYS_read, SYS_recvmsg, SYS_recvfrom, SYS_sendmsg, SYS_sendto, SYS_ppoll,
 #ifdef SYS_poll
@@ -58,17 +66,23 @@ sock_filter Load(size_t offset) {
 }
 sock_filter Return(uint32_t action) { return BPF_STMT(BPF_RET | BPF_K, action); }
 
-std::vector<sock_filter> Filter() {
+void Allow(std::span<const int> calls, std::vector<sock_filter>* filter) {
+  for (const int nr : calls) {
+    filter->push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(nr), 0, 1));
+    filter->push_back(Return(SECCOMP_RET_ALLOW));
+  }
+}
+
+std::vector<sock_filter> Filter(std::span<const int> calls) {
   constexpr uint32_t kDeny = SECCOMP_RET_ERRNO | EPERM;
   std::vector<sock_filter> filter = {
       Load(offsetof(seccomp_data, arch)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kArchitecture, 1, 0),
       Return(SECCOMP_RET_KILL_PROCESS),
       Load(offsetof(seccomp_data, nr)),  // x32 numbers have bit 30 set and match nothing below
   };
-  for (int nr : kAllowed) {
-    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(nr), 0, 1));
-    filter.push_back(Return(SECCOMP_RET_ALLOW));
-  }
+  Allow(calls, &filter);
+  Allow(kFileCalls, &filter);
+  Allow(kOtherCalls, &filter);
   for (int nr : kAllowedNoExec) {
     filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(nr), 0, 4));
     filter.push_back(Load(offsetof(seccomp_data, args) + 2 * sizeof(uint64_t)));  // little endian
@@ -80,8 +94,9 @@ std::vector<sock_filter> Filter() {
   return filter;
 }
 
-Status InstallFilter() {
-  std::vector<sock_filter> filter = Filter();
+// `calls`: allowed beside those that both forms need.
+Status InstallFilter(std::span<const int> calls) {
+  std::vector<sock_filter> filter = Filter(calls);
   const sock_fprog program = {static_cast<unsigned short>(filter.size()), filter.data()};
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0) {
     return SyscallError("prctl", "seccomp");
@@ -97,13 +112,25 @@ constexpr uint64_t kFsVersion1 = (1u << 13) - 1, kRefer = 1u << 13, kTruncate = 
                    kIoctl = 1u << 15;
 constexpr uint64_t kTcp = 3, kScopes = 3;
 
-Status RestrictToStaging(int staging) {
+Status AllowTree(int ruleset, int tree, uint64_t rights) {
+  constexpr uint64_t kNever = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE |
+                              LANDLOCK_ACCESS_FS_MAKE_SOCK | kIoctl;
+  const landlock_path_beneath_attr rule = {rights & ~kNever, tree};
+  if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) {
+    return SyscallError("landlock_add_rule");
+  }
+  return absl::OkStatus();
+}
+
+// `tree`: the directory below which files may be made and changed; -1: nothing may be reached.
+Status RestrictFiles(int tree) {
   const long version =
       syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
-  // Version 1 refuses every hard link between directories. The new root holds without it.
-  if (version < 2) return absl::OkStatus();
-  RulesetAttributes attributes = {kFsVersion1 | kRefer, 0, 0};
+  // Version 1 refuses every hard link between directories. What else is given up holds without it.
+  if (version < (tree < 0 ? 1 : 2)) return absl::OkStatus();
+  RulesetAttributes attributes = {kFsVersion1, 0, 0};
   size_t size = sizeof(uint64_t);
+  if (version >= 2) attributes.fs |= kRefer;
   if (version >= 3) attributes.fs |= kTruncate;
   if (version >= 4) {
     attributes.net = kTcp;
@@ -116,27 +143,27 @@ Status RestrictToStaging(int staging) {
   }
   UniqueFd ruleset(static_cast<int>(syscall(SYS_landlock_create_ruleset, &attributes, size, 0)));
   if (!ruleset.valid()) return SyscallError("landlock_create_ruleset");
-  constexpr uint64_t kNever = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE |
-                              LANDLOCK_ACCESS_FS_MAKE_SOCK | kIoctl;
-  const landlock_path_beneath_attr rule = {attributes.fs & ~kNever, staging};
-  if (syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) {
-    return SyscallError("landlock_add_rule");
-  }
+  if (tree >= 0) RETURN_IF_ERROR(AllowTree(ruleset.get(), tree, attributes.fs));
   if (syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) {
     return SyscallError("landlock_restrict_self");
   }
   return absl::OkStatus();
 }
 
-Status KeepFileCapabilities() {
-  constexpr int kKept[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,
-                           CAP_FSETID, CAP_MKNOD,        CAP_SETFCAP};
+Status KeepCapabilities(std::span<const int> kept) {
   uint32_t mask = 0;
-  for (int capability : kKept) mask |= 1u << capability;
+  for (const int capability : kept) mask |= 1u << capability;
   __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {{mask, mask, 0}, {0, 0, 0}};
   if (syscall(SYS_capset, &header, data) != 0) return SyscallError("capset");
   return absl::OkStatus();
+}
+
+Status BecomeNobody() {
+  if (setgroups(0, nullptr) != 0) return SyscallError("setgroups");
+  if (setresgid(kNobody, kNobody, kNobody) != 0) return SyscallError("setresgid");
+  if (setresuid(kNobody, kNobody, kNobody) != 0) return SyscallError("setresuid");
+  return KeepCapabilities({});
 }
 
 Status Limit() {
@@ -152,17 +179,28 @@ Status Limit() {
 
 }  // namespace
 
-Status ConfineUnpacker(int staging) {
+Status ConfineToTree(int staging) {
+  constexpr int kKept[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,
+                           CAP_FSETID, CAP_MKNOD,        CAP_SETFCAP};
   RETURN_IF_ERROR(Limit());
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return SyscallError("prctl", "no_new_privs");
   // Also the place of refuge on kernels without Landlock: no descriptor leads out, and
   // CAP_SYS_CHROOT goes below.
   if (fchdir(staging) != 0) return SyscallError("fchdir", "staging");
   if (chroot(".") != 0) return SyscallError("chroot", "staging");
-  RETURN_IF_ERROR(RestrictToStaging(staging));
-  RETURN_IF_ERROR(KeepFileCapabilities());
+  RETURN_IF_ERROR(RestrictFiles(staging));
+  RETURN_IF_ERROR(KeepCapabilities(kKept));
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return SyscallError("prctl", "dumpable");
-  return InstallFilter();  // last: it forbids what the steps before need
+  return InstallFilter(kTreeCalls);  // last: it forbids what the steps before need
+}
+
+Status ConfineToFiles() {
+  RETURN_IF_ERROR(Limit());
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return SyscallError("prctl", "no_new_privs");
+  RETURN_IF_ERROR(RestrictFiles(-1));
+  RETURN_IF_ERROR(BecomeNobody());
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return SyscallError("prctl", "dumpable");
+  return InstallFilter({});
 }
 
 }  // namespace gantry::images

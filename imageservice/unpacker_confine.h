@@ -1,15 +1,21 @@
-// What an unpacker gives up before it reads the first byte that somebody else made.
+// What an unpacker gives up before it reads the first byte that somebody else made. Each function
+// is called once, single-threaded, as root. Both leave the process with its open descriptors, no
+// new privileges, no core dumps, limits on memory and descriptors, and the system calls that its
+// work needs, none that makes a process, a socket or executable memory (the others fail with
+// EPERM).
 #pragma once
 
 #include "runtime/base/status.h"
 
 namespace gantry::images {
 
-// Leaves the process with: the open descriptors; the directory `staging` as its root and working
-// directory, and, where Landlock knows hard links (Linux 5.19), as the only place it may change;
-// CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD and SETFCAP; no new privileges; limits on memory and
-// descriptors; and the system calls that writing files needs, none that makes a process, a socket
-// or executable memory (the others fail with EPERM). Call it single-threaded, as root, once.
-Status ConfineUnpacker(int staging);
+// For a layer as a directory tree: the directory `staging` becomes root and working directory, and,
+// where Landlock knows hard links (Linux 5.19), the only place that may be changed. Kept are CHOWN,
+// DAC_OVERRIDE, FOWNER, FSETID, MKNOD and SETFCAP.
+Status ConfineToTree(int staging);
+
+// For a layer as files: what is open may be read and written, and that is all. The process becomes
+// nobody without capabilities; no system call is left that takes a path.
+Status ConfineToFiles();
 
 }  // namespace gantry::images

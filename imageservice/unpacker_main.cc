@@ -1,13 +1,22 @@
-// gantry-unpacker: turns one layer's blob into a directory tree, and is trusted with nothing else.
+// gantry-unpacker: turns one layer's blob into what is mounted, or that into the layer's archive
+// again, and is trusted with nothing else.
 //
+//   gantry-unpacker erofs       descriptors 6 and 7: the files `data` and `meta` (ErofsWriter),
+//   empty
+//                               and open for writing. It cannot open anything.
+//   gantry-unpacker directory   descriptor 6: the staging directory. The tree goes to fs/; the
+//   names
+//                               of opaque directories, which only a privileged process may mark, to
+//                               the file `opaque`, each ended by NUL.
+//
+//   gantry-unpacker tar         the way back: descriptors 6 and 7 are the files `data` and `recipe` of
+//                               a layer, open for reading; its archive goes to the ring.
+//
+// In all:
 //   3  control, SOCK_SEQPACKET: one JSON message at the end
-//        {"ok":true,"diff_id":"sha256:…","bytes":N,"entries":N}     bytes on disk and inodes of the
-//        tree
+//        {"ok":true,"diff_id":"sha256:…","tar_bytes":N}    of the archive; not after `tar`
 //        {"ok":false,"code":"data_loss|resource_exhausted|invalid_argument|internal","error":"…"}
-//   4, 5  the reading end of the blob's ring: memory and socket
-//   6  the staging directory: the tree goes to fs/; the names of opaque directories, which only a
-//   privileged process may
-//      mark, to the file `opaque`, each ended by NUL
+//   4, 5  the reading end of the blob's ring (`tar`: the writing end): memory and socket
 //
 // Exit status 0 after an ok, else 1.
 #include <fcntl.h>
@@ -20,12 +29,16 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #define JSON_NO_IO
 #include <nlohmann/json.hpp>
 
 #include "imageservice/blob_ring.h"
+#include "imageservice/erofs_writer.h"
 #include "imageservice/layer_unpack.h"
-#include "imageservice/tree_walk.h"
+#include "imageservice/layer_rules.h"
+#include "imageservice/layer_writer.h"
+#include "imageservice/tar_recipe.h"
 #include "imageservice/unpacker_confine.h"
 #include "runtime/base/json.h"
 #include "runtime/base/log.h"
@@ -34,13 +47,9 @@
 namespace gantry::images {
 namespace {
 
-constexpr int kControl = 3, kRingMemory = 4, kRingSocket = 5, kStaging = 6;
+constexpr int kControl = 3, kRingMemory = 4, kRingSocket = 5;
+constexpr int kStaging = 6, kData = 6, kMeta = 7, kRecipe = 8, kKeptRecipe = 7;
 constexpr size_t kMaxError = 8 << 10;
-
-struct Unpacked {
-  std::string diff_id;
-  TreeUsage usage;
-};
 
 const char* CodeName(absl::StatusCode code) {
   switch (code) {
@@ -66,57 +75,94 @@ Status WriteOpaqueList(const std::vector<std::string>& paths) {
   return ErrnoOf(written) == ENOSPC ? absl::ResourceExhaustedError(written.message()) : written;
 }
 
-Status FeedAll(BlobRingReader* ring, LayerUnpacker* unpacker) {
+struct Unpacked {
+  std::string diff_id;
+  uint64_t tar_bytes = 0;
+};
+
+// From the ring to the consumer. `confine` is called between what needs the file system (the first
+// use of a digest makes OpenSSL read its configuration) and the first byte that somebody else made.
+StatusOr<Unpacked> UnpackTo(TarConsumer* consumer, absl::FunctionRef<Status()> confine) {
+  ASSIGN_OR_RETURN(BlobRingReader ring,
+                   BlobRingReader::Open(UniqueFd(kRingMemory), UniqueFd(kRingSocket)));
+  ASSIGN_OR_RETURN(std::unique_ptr<LayerUnpacker> unpacker,
+                   LayerUnpacker::Create(consumer, UnpackLimits()));
+  RETURN_IF_ERROR_CONTEXT(confine(), "confine the unpacker");
   while (true) {
-    ASSIGN_OR_RETURN(std::span<const char> bytes, ring->Next());
-    if (bytes.empty()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(std::span<const char> bytes, ring.Next());
+    if (bytes.empty()) break;
     RETURN_IF_ERROR(unpacker->Feed({bytes.data(), bytes.size()}));
   }
+  Unpacked unpacked;
+  ASSIGN_OR_RETURN(unpacked.diff_id, unpacker->Finish());
+  unpacked.tar_bytes = unpacker->tar_bytes();
+  return unpacked;
 }
 
-StatusOr<Unpacked> Unpack() {
+StatusOr<Unpacked> UnpackToDirectory() {
   umask(0);
   if (close_range(kStaging + 1, ~0u, 0) != 0) return SyscallError("close_range");
   if (mkdirat(kStaging, "fs", 0755) != 0) return WriteError("mkdir", "fs");
   ASSIGN_OR_RETURN(UniqueFd tree, OpenAt(kStaging, "fs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  ASSIGN_OR_RETURN(BlobRingReader ring,
-                   BlobRingReader::Open(UniqueFd(kRingMemory), UniqueFd(kRingSocket)));
-  // Before the walls go up: the first use of a digest makes OpenSSL read its configuration.
-  ASSIGN_OR_RETURN(std::unique_ptr<LayerUnpacker> unpacker,
-                   LayerUnpacker::Create(tree.get(), UnpackLimits()));
-  RETURN_IF_ERROR_CONTEXT(ConfineUnpacker(kStaging), "confine the unpacker");
-  RETURN_IF_ERROR(FeedAll(&ring, unpacker.get()));
-  ASSIGN_OR_RETURN(UnpackResult result, unpacker->Finish());
+  LayerWriter writer(tree.get(), LayerWriterLimits());
+  ASSIGN_OR_RETURN(Unpacked unpacked, UnpackTo(&writer, [] { return ConfineToTree(kStaging); }));
+  ASSIGN_OR_RETURN(const LayerWriter::Result result, writer.Finish());
   RETURN_IF_ERROR(WriteOpaqueList(result.opaque));
-  ASSIGN_OR_RETURN(TreeUsage usage, MeasureTree("fs"));
-  return Unpacked{std::move(result.diff_id), usage};
+  return unpacked;
 }
 
-int Run() {
+StatusOr<Unpacked> UnpackToErofs() {
+  if (close_range(kRecipe + 1, ~0u, 0) != 0) return SyscallError("close_range");
+  ErofsWriter writer(kData, kMeta, LayerWriterLimits());
+  ASSIGN_OR_RETURN(std::unique_ptr<TarRecipeWriter> recipe,
+                   TarRecipeWriter::Create(kRecipe, &writer));
+  ASSIGN_OR_RETURN(Unpacked unpacked, UnpackTo(recipe.get(), ConfineToFiles));
+  RETURN_IF_ERROR(recipe->Finish());
+  RETURN_IF_ERROR(writer.Finish().status());
+  return unpacked;
+}
+
+StatusOr<Unpacked> PackTar() {
+  if (close_range(kKeptRecipe + 1, ~0u, 0) != 0) return SyscallError("close_range");
+  ASSIGN_OR_RETURN(BlobRingWriter ring,
+                   BlobRingWriter::Open(UniqueFd(kRingMemory), UniqueFd(kRingSocket)));
+  RETURN_IF_ERROR_CONTEXT(ConfineToFiles(), "confine the packer");
+  RETURN_IF_ERROR(RebuildTar(
+      kData, kKeptRecipe, TarLimits().max_bytes,
+      [&](absl::string_view bytes) { return ring.Write({bytes.data(), bytes.size()}); }));
+  RETURN_IF_ERROR(ring.Finish());
+  return Unpacked();
+}
+
+StatusOr<Unpacked> Work(absl::string_view what) {
+  if (what == "erofs") return UnpackToErofs();
+  if (what == "directory") return UnpackToDirectory();
+  if (what == "tar") return PackTar();
+  return absl::InternalError("called with none of erofs, directory, tar");
+}
+
+int Run(absl::string_view what) {
   prctl(PR_SET_NAME, "gantry-unpacker");
-  StatusOr<Unpacked> unpacked = Unpack();
+  const StatusOr<Unpacked> done = Work(what);
   nlohmann::json reply;
-  if (unpacked.ok()) {
-    reply = {{"ok", true},
-             {"diff_id", unpacked->diff_id},
-             {"bytes", unpacked->usage.bytes},
-             {"entries", unpacked->usage.inodes}};
+  if (done.ok()) {
+    reply = {{"ok", true}, {"diff_id", done->diff_id}, {"tar_bytes", done->tar_bytes}};
   } else {
-    const std::string error(unpacked.status().message().substr(0, kMaxError));
-    reply = {{"ok", false}, {"code", CodeName(unpacked.status().code())}, {"error", error}};
+    const std::string error(done.status().message().substr(0, kMaxError));
+    reply = {{"ok", false}, {"code", CodeName(done.status().code())}, {"error", error}};
   }
   const std::string text = DumpJson(reply);
   if (send(kControl, text.data(), text.size(), MSG_NOSIGNAL) < 0) {
     Log(LogLevel::kWarning, "nobody waits for the layer");
     return 1;
   }
-  return unpacked.ok() ? 0 : 1;
+  return done.ok() ? 0 : 1;
 }
 
 }  // namespace
 }  // namespace gantry::images
 
-int main() {
+int main(int argc, char** argv) {
   // Not exit(): nothing is left to be done, and the walls forbid what an atexit handler may want.
-  _exit(gantry::images::Run());
+  _exit(gantry::images::Run(argc == 2 ? argv[1] : ""));
 }

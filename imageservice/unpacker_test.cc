@@ -21,7 +21,9 @@
 #include <nlohmann/json.hpp>
 
 #include "imageservice/blob_ring.h"
+#include "imageservice/erofs_verify.h"
 #include "imageservice/tar_archive.h"
+#include "imageservice/tar_recipe.h"
 #include "imageservice/tree_walk.h"
 #include "runtime/base/json.h"
 #include "runtime/linux/spawn.h"
@@ -73,7 +75,12 @@ class UnpackerTest : public ::testing::Test {
     if (!staging_.empty()) std::filesystem::remove_all(staging_);
   }
 
-  void Start() {
+  // The files that gantryd would give it.
+  UniqueFd New(const char* name) {
+    return UniqueFd(
+        open((staging_ + "/" + name).c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  }
+  void Start(const std::string& form = "directory") {
     auto ring = MakeBlobRing();
     ASSERT_TRUE(ring.ok());
     int control[2];
@@ -83,14 +90,22 @@ class UnpackerTest : public ::testing::Test {
     UniqueFd staging(open(staging_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     SpawnRequest request;
     request.path = Binary();
-    request.args = {"gantry-unpacker"};
+    request.args = {"gantry-unpacker", form};
     request.fds = {{0, 0},
                    {1, 1},
                    {2, 2},
                    {theirs.get(), 3},
                    {ring->reader_memory.get(), 4},
-                   {ring->reader_socket.get(), 5},
-                   {staging.get(), 6}};
+                   {ring->reader_socket.get(), 5}};
+    if (form == "erofs") {
+      data_ = New("data");
+      meta_ = New("meta");
+      recipe_ = New("recipe");
+      request.fds.insert(request.fds.end(),
+                         {{data_.get(), 6}, {meta_.get(), 7}, {recipe_.get(), 8}});
+    } else {
+      request.fds.push_back({staging.get(), 6});
+    }
     auto process = Spawn(request);
     ASSERT_TRUE(process.ok()) << process.status();
     process_ = *std::move(process);
@@ -117,15 +132,15 @@ class UnpackerTest : public ::testing::Test {
     EXPECT_EQ(WEXITSTATUS(status), (*json)["ok"] == true ? 0 : 1);
     return *json;
   }
-  nlohmann::json Unpack(const std::string& blob) {
-    Start();
+  nlohmann::json Unpack(const std::string& blob, const std::string& form = "directory") {
+    Start(form);
     Feed(blob);
     (void)writer_->Finish();
     return Answer();
   }
 
   std::string staging_;
-  UniqueFd control_;
+  UniqueFd control_, data_, meta_, recipe_;
   ClonedProcess process_;
   std::optional<BlobRingWriter> writer_;
 };
@@ -154,22 +169,61 @@ TEST_F(UnpackerTest, WritesALayerAndSaysWhatItIs) {
   EXPECT_EQ(ReadFile(staging_ + "/fs/big"), big);
   EXPECT_EQ(ReadFile(staging_ + "/opaque"), std::string("o\0", 2));
   const auto usage = MeasureTree(staging_ + "/fs");
-  EXPECT_EQ(answer["bytes"], usage->bytes);
-  EXPECT_EQ(answer["entries"], usage->inodes);
   EXPECT_GT(usage->bytes, big.size());
+
+  // The same as EROFS, with the way back.
+  answer = Unpack(Gzip(tar), "erofs");
+  ASSERT_EQ(answer["ok"], true) << answer.dump();
+  EXPECT_EQ(answer["diff_id"], "sha256:" + std::string(sum.data(), sum.size()));
+  struct stat st;
+  ASSERT_EQ(fstat(data_.get(), &st), 0);
+  const auto verified = VerifyErofs(meta_.get(), static_cast<uint64_t>(st.st_size));
+  EXPECT_TRUE(verified.ok()) << verified.status();
+  std::string again;
+  const Status rebuilt = RebuildTar(data_.get(), recipe_.get(), 1 << 30, [&](absl::string_view b) {
+    again.append(b.data(), b.size());
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(rebuilt.ok()) << rebuilt;
+  EXPECT_TRUE(again == tar);
 }
 
-TEST_F(UnpackerTest, IsConfinedBeforeTheFirstByte) {
-  Start();
-  Feed(Gzip(TarArchive().File("first", "x").Finish()).substr(0, 20));
-  // It is waiting for the rest: confined by the time it has read something.
-  const std::string proc = "/proc/" + std::to_string(process_.pid);
+// /proc/PID/status of one that waits for the rest of a blob: confined by the time it has read
+// something.
+std::string StatusOnceConfined(const std::string& proc) {
   std::string status;
   for (int i = 0; i < 6000 && status.find("Seccomp:\t2") == std::string::npos; ++i) {
     status = ReadFile(proc + "/status");
     pollfd nothing = {-1, 0, 0};
     poll(&nothing, 1, 10);
   }
+  return status;
+}
+
+TEST_F(UnpackerTest, OfFilesIsNobodyAndSeesNothing) {
+  Start("erofs");
+  Feed(Gzip(TarArchive().File("first", "x").Finish()).substr(0, 20));
+  const std::string proc = "/proc/" + std::to_string(process_.pid);
+  const std::string status = StatusOnceConfined(proc);
+  EXPECT_THAT(status, HasSubstr("Seccomp:\t2"));
+  EXPECT_THAT(status, HasSubstr("NoNewPrivs:\t1"));
+  EXPECT_THAT(status, HasSubstr("CapEff:\t0000000000000000"));
+  EXPECT_THAT(status, HasSubstr("CapPrm:\t0000000000000000"));
+  EXPECT_THAT(status, HasSubstr("Uid:\t65534\t65534\t65534\t65534"));
+  EXPECT_THAT(status, HasSubstr("Gid:\t65534\t65534\t65534\t65534"));
+  EXPECT_THAT(ReadFile(proc + "/limits"), HasSubstr("Max core file size        0"));
+  std::vector<std::string> open;
+  for (const auto& fd : std::filesystem::directory_iterator(proc + "/fd"))
+    open.push_back(fd.path().filename());
+  // 4, the ring's memory, is mapped.
+  EXPECT_THAT(open, testing::UnorderedElementsAre("0", "1", "2", "3", "5", "6", "7", "8"));
+}
+
+TEST_F(UnpackerTest, OfATreeIsConfinedBeforeTheFirstByte) {
+  Start();
+  Feed(Gzip(TarArchive().File("first", "x").Finish()).substr(0, 20));
+  const std::string proc = "/proc/" + std::to_string(process_.pid);
+  const std::string status = StatusOnceConfined(proc);
   EXPECT_THAT(status, HasSubstr("Seccomp:\t2"));
   EXPECT_THAT(status, HasSubstr("NoNewPrivs:\t1"));
   EXPECT_THAT(status, HasSubstr("CapEff:\t000000008800001b"));
@@ -202,10 +256,12 @@ TEST_F(UnpackerTest, NamesWhatIsWrong) {
       {Gzip(std::string(200 << 20, '\0')), "resource_exhausted", "bomb"},
   };
   for (const Case& c : cases) {
-    nlohmann::json answer = Unpack(c.blob);
-    EXPECT_EQ(answer.value("code", "none"), c.code) << answer.dump();
-    EXPECT_THAT(answer.dump(), HasSubstr(c.error));
-    std::filesystem::remove_all(staging_ + "/fs");
+    for (const char* form : {"directory", "erofs"}) {
+      nlohmann::json answer = Unpack(c.blob, form);
+      EXPECT_EQ(answer.value("code", "none"), c.code) << form << answer.dump();
+      EXPECT_THAT(answer.dump(), HasSubstr(c.error)) << form;
+      std::filesystem::remove_all(staging_ + "/fs");
+    }
   }
 }
 
@@ -213,9 +269,13 @@ TEST_F(UnpackerTest, ReportsAFullDisk) {
   ASSERT_EQ(unshare(CLONE_NEWNS), 0);
   ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
   ASSERT_EQ(mount("tmpfs", staging_.c_str(), "tmpfs", 0, "size=8m"), 0);
-  nlohmann::json answer = Unpack(TarArchive().File("f", std::string(9 << 20, 'x')).Finish());
-  EXPECT_EQ(answer.value("code", "none"), "resource_exhausted") << answer.dump();
-  EXPECT_THAT(answer.dump(), HasSubstr("No space left"));
+  for (const char* form : {"directory", "erofs"}) {
+    const std::string blob = TarArchive().File("f", std::string(9 << 20, 'x')).Finish();
+    nlohmann::json answer = Unpack(blob, form);
+    EXPECT_EQ(answer.value("code", "none"), "resource_exhausted") << form << answer.dump();
+    EXPECT_THAT(answer.dump(), HasSubstr("No space left")) << form;
+    std::filesystem::remove_all(staging_ + "/fs");
+  }
   EXPECT_EQ(umount2(staging_.c_str(), MNT_DETACH), 0);
 }
 

@@ -1,7 +1,6 @@
 #include "imageservice/workshop.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -9,6 +8,7 @@
 
 #include <cerrno>
 #include <deque>
+#include <filesystem>
 #include <functional>
 #include <future>
 #include <thread>
@@ -20,9 +20,10 @@
 #include "absl/synchronization/mutex.h"
 
 #include "imageservice/tree_walk.h"
+#include "imageservice/workshop_namespace.h"
+#include "runtime/base/log.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/mount.h"
-#include "runtime/linux/namespace.h"
 #include "runtime/linux/path_in_root.h"
 
 namespace gantry::images {
@@ -76,7 +77,7 @@ StatusOr<UniqueFd> MakeByLayer(const OverlayPlan& plan) {
 struct Workshop::State {
   using Job = std::packaged_task<StatusOr<UniqueFd>(const std::string& scratch)>;
 
-  std::string root;
+  std::string root, pin;
   bool mount2 = false;  // written before the second thread starts
   UniqueFd mount_namespace;
   std::vector<std::thread> threads;
@@ -85,10 +86,10 @@ struct Workshop::State {
   std::deque<Job> jobs ABSL_GUARDED_BY(mutex);
   bool stop ABSL_GUARDED_BY(mutex) = false;
 
-  Status EnterNew();
-  Status EnterExisting() const;
+  Status EnterFirst(bool pinned);
   void Work(const std::string& scratch);
-  Status StartThread(size_t number);
+  Status StartThread(size_t number, bool pinned);
+  Status StartFirst();
   StatusOr<UniqueFd> Do(std::function<StatusOr<UniqueFd>(const std::string&)> work);
 };
 
@@ -217,34 +218,22 @@ StatusOr<UniqueFd> MakePartOfVolume(int whole, const std::string& sub_path,
   return CloneTree(part->get(), "", /*recursive=*/false);
 }
 
-}  // namespace
-
-// A new namespace whose root is the store's folder alone.
-Status Workshop::State::EnterNew() {
-  RETURN_IF_ERROR(Unshare(CLONE_NEWNS));
-  // Slave, not private, for as long as the host's mounts are in here: what the host unmounts must
-  // go.
-  RETURN_IF_ERROR(Mount("", "/", "", MS_REC | MS_SLAVE));
-  ASSIGN_OR_RETURN(mount_namespace, OpenAt(AT_FDCWD, "/proc/thread-self/ns/mnt", O_RDONLY));
-  RETURN_IF_ERROR(Mount(root, root, "", MS_BIND | MS_REC));
-  RETURN_IF_ERROR(Mount("", root, "", MS_REC | MS_PRIVATE));
-  if (chdir(root.c_str()) != 0) return SyscallError("chdir", root);
-  if (Status pivoted = PivotRoot(".", "."); !pivoted.ok()) {
-    // The root of an initramfs cannot be pivoted away: stay below it, by the working directory.
-    return ErrnoOf(pivoted) == EINVAL ? absl::OkStatus() : pivoted;
+// What an earlier process did not come to take off: the scratch mounts of its threads.
+void ClearScratch() {
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(kFolder, error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string path = it->path().string();
+    if (path == kEmpty || path == kEmptier) continue;
+    for (const std::string& place : {path + "/m", path}) {
+      while (Unmount(place, MNT_DETACH | UMOUNT_NOFOLLOW).ok()) {
+      }
+    }
+    (void)RemoveTree(AT_FDCWD, path);
   }
-  RETURN_IF_ERROR(Unmount(".", MNT_DETACH));
-  if (chdir("/") != 0) return SyscallError("chdir", "/");
-  return absl::OkStatus();
 }
 
-Status Workshop::State::EnterExisting() const {
-  RETURN_IF_ERROR(Unshare(CLONE_FS));  // setns(2) refuses while the working directory is shared
-  RETURN_IF_ERROR(JoinNamespace(mount_namespace.get(), CLONE_NEWNS, "the workshop"));
-  // Without a pivot the namespace's root is the host's.
-  if (access(kFolder, F_OK) == 0) return absl::OkStatus();
-  return chdir(root.c_str()) == 0 ? absl::OkStatus() : SyscallError("chdir", root);
-}
+}  // namespace
 
 void Workshop::State::Work(const std::string& scratch) {
   auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return stop || !jobs.empty(); };
@@ -261,17 +250,47 @@ void Workshop::State::Work(const std::string& scratch) {
   }
 }
 
-Status Workshop::State::StartThread(size_t number) {
+// Into the namespace that an earlier process pinned, or a new one.
+Status Workshop::State::EnterFirst(bool pinned) {
+  if (pinned) {
+    ASSIGN_OR_RETURN(mount_namespace, OpenPinnedWorkshop(pin));
+    RETURN_IF_ERROR(EnterWorkshop(mount_namespace.get(), root));
+    ClearScratch();
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(mount_namespace, EnterNewWorkshop(root));
+  return absl::OkStatus();
+}
+
+Status Workshop::State::StartThread(size_t number, bool pinned) {
   std::promise<Status> entered;
   std::future<Status> result = entered.get_future();
-  threads.emplace_back([this, number, &entered] {
+  threads.emplace_back([this, number, pinned, &entered] {
     prctl(PR_SET_NAME, "gantry:workshop");
-    Status status = number == 0 ? EnterNew() : EnterExisting();
+    Status status = number == 0 ? EnterFirst(pinned) : EnterWorkshop(mount_namespace.get(), root);
     const bool ok = status.ok();
     entered.set_value(std::move(status));
     if (ok) Work(absl::StrCat(kFolder, "/", number));
   });
-  return result.get();
+  Status status = result.get();
+  if (!status.ok()) {
+    threads.back().join();
+    threads.pop_back();
+  }
+  return status;
+}
+
+Status Workshop::State::StartFirst() {
+  if (!pin.empty()) {
+    const Status adopted = StartThread(0, /*pinned=*/true);
+    if (adopted.ok()) return adopted;
+    if (!absl::IsNotFound(adopted)) {
+      Log(LogLevel::kWarning, "an earlier workshop is given up",
+          {{"pin", pin}, {"reason", std::string(adopted.message())}});
+    }
+  }
+  RETURN_IF_ERROR(StartThread(0, /*pinned=*/false));
+  return pin.empty() ? absl::OkStatus() : PinWorkshop(mount_namespace.get(), pin);
 }
 
 StatusOr<UniqueFd> Workshop::State::Do(std::function<StatusOr<UniqueFd>(const std::string&)> work) {
@@ -302,14 +321,16 @@ StatusOr<std::unique_ptr<Workshop>> Workshop::Open(const std::string& root,
   }
   auto state = std::make_unique<State>();
   state->root = root;
+  state->pin = options.pin;
   std::unique_ptr<Workshop> workshop(new Workshop(std::move(state)));
   State& s = *workshop->state_;
-  for (size_t i = 0; i < options.threads; ++i) {
-    RETURN_IF_ERROR_CONTEXT(s.StartThread(i), "enter the workshop namespace");
-    if (i > 0) continue;
-    s.mount2 = options.force_mount2 || !workshop->MakeOverlay({}).ok();
-    if (!s.mount2) continue;
+  RETURN_IF_ERROR_CONTEXT(s.StartFirst(), "enter the workshop namespace");
+  s.mount2 = options.force_mount2 || !workshop->MakeOverlay({}).ok();
+  if (s.mount2) {
     RETURN_IF_ERROR_CONTEXT(workshop->MakeOverlay({}).status(), "overlayfs does not work here");
+  }
+  for (size_t i = 1; i < options.threads; ++i) {
+    RETURN_IF_ERROR_CONTEXT(s.StartThread(i, /*pinned=*/false), "enter the workshop namespace");
   }
   return workshop;
 }
@@ -325,6 +346,27 @@ StatusOr<UniqueFd> Workshop::MakeVolume(const VolumePlan& plan) {
     if (plan.sub_path.empty()) return whole;
     return MakePartOfVolume(whole.get(), plan.sub_path, scratch);
   });
+}
+
+StatusOr<UniqueFd> Workshop::OpenDirectory(const std::string& path) {
+  return state_->Do([&](const std::string&) {
+    return OpenAt(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  });
+}
+
+Status Workshop::Attach(int mount, const std::string& path) {
+  return state_
+      ->Do([&](const std::string&) -> StatusOr<UniqueFd> {
+        ASSIGN_OR_RETURN(UniqueFd target,
+                         OpenAt(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_NOFOLLOW));
+        RETURN_IF_ERROR(MoveMount(mount, target.get(), path));
+        return target;
+      })
+      .status();
+}
+
+Status Workshop::Unpin() {
+  return state_->pin.empty() ? absl::OkStatus() : UnpinWorkshop(state_->pin);
 }
 
 bool Workshop::uses_mount2() const { return state_->mount2; }

@@ -33,6 +33,9 @@ struct WorkshopOptions {
   size_t threads = 2;
   // Use mount(2) even where overlayfs takes one layer at a time (lowerdir+, Linux 6.5); for tests.
   bool force_mount2 = false;
+  // Where to pin the namespace (workshop_namespace.h), so that a later gantryd goes on in it; below
+  // the state folder. Empty: it ends with this process and the mounts that came out of it.
+  std::string pin{};
 };
 
 // Any thread may call; the work is done by the workshop's threads, and the caller waits.
@@ -49,6 +52,16 @@ class Workshop {
   // A detached mount. One layer is bound as it is, several become an overlay. kInvalidArgument:
   // the sub path is missing, or leads out of the layers.
   StatusOr<UniqueFd> MakeVolume(const VolumePlan& plan);
+
+  // A directory in the workshop, open for reading.
+  StatusOr<UniqueFd> OpenDirectory(const std::string& path);
+  // Attaches a detached mount on the directory `path`, where it stays while the workshop lives.
+  // When the directory is removed, also by its name outside of the workshop, the kernel takes the
+  // mount away (since Linux 4.2).
+  Status Attach(int mount, const std::string& path);
+
+  // Nothing uses what was made here any more: the namespace goes with this process.
+  Status Unpin();
 
   bool uses_mount2() const;
 

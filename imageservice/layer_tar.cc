@@ -1,0 +1,200 @@
+#include "imageservice/layer_tar.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+#include "imageservice/blob_ring.h"
+#include "imageservice/child_process.h"
+#include "imageservice/layer_transfer.h"
+#include "imageservice/unpacker_reply.h"
+#include "runtime/linux/file.h"
+#include "runtime/linux/unix_socket.h"
+
+namespace gantry::images {
+namespace {
+
+constexpr auto kPatience = std::chrono::seconds(5);
+constexpr timeval kSilence = {300, 0};  // of the disk
+constexpr size_t kCompared = 1 << 20;
+
+bool Cancelled(const LayerTarOptions& options) { return options.cancelled && options.cancelled(); }
+
+StatusOr<std::string> FolderOf(const ImageStore& store, const std::string& digest) {
+  ASSIGN_OR_RETURN(const LayerInfo info, store.Layer(digest));
+  if (info.form == LayerForm::kErofs && info.recipe_bytes > 0)
+    return std::filesystem::path(store.LayerPath(digest)).parent_path().string();
+  return absl::FailedPreconditionError(
+      absl::StrCat("layer ", digest, " lies here as a directory: pull its image again with ",
+                   "image.layer_form \"erofs\""));
+}
+
+// A gantry-unpacker that packs, and the end of the ring that its archive comes out of.
+struct Packer {
+  ChildProcess process;
+  UniqueFd control;
+  BlobRingReader ring;
+};
+
+StatusOr<Packer> StartPacker(const std::string& folder, const std::string& binary) {
+  ASSIGN_OR_RETURN(const UniqueFd data,
+                   OpenAt(AT_FDCWD, absl::StrCat(folder, "/", kLayerData), O_RDONLY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(const UniqueFd recipe, OpenAt(AT_FDCWD, absl::StrCat(folder, "/", kLayerRecipe),
+                                                 O_RDONLY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(BlobRing ends, MakeBlobRing());
+  ASSIGN_OR_RETURN(auto control, SocketPair(SOCK_SEQPACKET));
+  // A packer that waits for a dead disk must not be waited for.
+  if (setsockopt(ends.reader_socket.get(), SOL_SOCKET, SO_RCVTIMEO, &kSilence, sizeof(kSilence)) !=
+      0) {
+    return SyscallError("setsockopt", "SO_RCVTIMEO");
+  }
+  ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(binary, {"tar"},
+                                                             {{control.second.get(), 3},
+                                                              {ends.writer_memory.get(), 4},
+                                                              {ends.writer_socket.get(), 5},
+                                                              {data.get(), 6},
+                                                              {recipe.get(), 7}}));
+  ASSIGN_OR_RETURN(BlobRingReader ring, BlobRingReader::Open(std::move(ends.reader_memory),
+                                                             std::move(ends.reader_socket)));
+  return Packer{std::move(process), std::move(control.first), std::move(ring)};
+}
+
+// Why the ring broke, in the packer's words when it has any.
+Status PackerFailed(Packer* packer, const Status& broken) {
+  if (ErrnoOf(broken) == EAGAIN)
+    return absl::UnavailableError("the disk has not answered for minutes");
+  const std::string end = packer->process.End(kPatience);
+  const auto reply = ReceiveUnpackerReply(packer->control.get());
+  if (reply.ok() && reply->has_value() && !(*reply)->failure.ok()) return (*reply)->failure;
+  return absl::InternalError(absl::StrCat("gantry-unpacker died: ", end));
+}
+
+struct FreeDigest {
+  void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+};
+
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new()) {
+    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
+  }
+  void Update(absl::string_view bytes) {
+    EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size());
+  }
+  std::string Digest() {
+    std::array<unsigned char, EVP_MAX_MD_SIZE> hash;
+    unsigned length = 0;
+    EVP_DigestFinal_ex(context_.get(), hash.data(), &length);
+    return absl::StrCat(
+        "sha256:", absl::BytesToHexString({reinterpret_cast<const char*>(hash.data()), length}));
+  }
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, FreeDigest> context_;
+};
+
+StatusOr<size_t> ReadPiece(int fd, std::vector<char>* buffer, uint64_t offset) {
+  size_t have = 0;
+  while (have < buffer->size()) {
+    const ssize_t n =
+        pread(fd, buffer->data() + have, buffer->size() - have, static_cast<off_t>(offset + have));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SyscallError("pread");
+    if (n == 0) break;
+    have += static_cast<size_t>(n);
+  }
+  return have;
+}
+
+Status CompareFiles(const std::string& kept, const std::string& made, const char* name,
+                    const LayerTarOptions& options) {
+  ASSIGN_OR_RETURN(const UniqueFd a, OpenAt(AT_FDCWD, absl::StrCat(kept, "/", name), O_RDONLY));
+  ASSIGN_OR_RETURN(const UniqueFd b, OpenAt(AT_FDCWD, absl::StrCat(made, "/", name), O_RDONLY));
+  std::vector<char> left(kCompared), right(kCompared);
+  for (uint64_t offset = 0;; offset += kCompared) {
+    if (Cancelled(options)) return absl::CancelledError("cancelled");
+    ASSIGN_OR_RETURN(const size_t n, ReadPiece(a.get(), &left, offset));
+    ASSIGN_OR_RETURN(const size_t m, ReadPiece(b.get(), &right, offset));
+    const size_t common = std::min(n, m);
+    const auto differ =
+        std::mismatch(left.begin(), left.begin() + static_cast<ptrdiff_t>(common), right.begin());
+    if (n != m || differ.first != left.begin() + static_cast<ptrdiff_t>(common)) {
+      return absl::DataLossError(
+          absl::StrCat("its file ", name, " is not what its archive gives: byte ",
+                       offset + static_cast<uint64_t>(differ.first - left.begin())));
+    }
+    if (n < kCompared) return absl::OkStatus();
+  }
+}
+
+// The end of an unpacker that was fed to the end.
+Status AwaitUnpacked(LayerTransfer* transfer, const LayerTarOptions& options) {
+  transfer->SetDownloaded(absl::OkStatus());
+  while (true) {
+    const std::optional<Status> verdict = transfer->Verdict(std::chrono::steady_clock::now());
+    if (verdict.has_value()) return *verdict;
+    if (Cancelled(options)) return absl::CancelledError("cancelled");
+    pollfd waiting = {transfer->reply_fd(), POLLIN, 0};
+    if (poll(&waiting, 1, 200) > 0) transfer->ReadReply();
+  }
+}
+
+}  // namespace
+
+Status ReadLayerTar(const ImageStore& store, const std::string& digest,
+                    const LayerTarOptions& options,
+                    absl::FunctionRef<Status(absl::string_view)> sink) {
+  ASSIGN_OR_RETURN(const std::string folder, FolderOf(store, digest));
+  ASSIGN_OR_RETURN(Packer packer, StartPacker(folder, options.unpacker_binary));
+  while (true) {
+    if (Cancelled(options)) return absl::CancelledError("cancelled");
+    const StatusOr<std::span<const char>> bytes = packer.ring.Next();
+    if (!bytes.ok()) return PackerFailed(&packer, bytes.status());
+    if (bytes->empty()) return absl::OkStatus();
+    RETURN_IF_ERROR(sink({bytes->data(), bytes->size()}));
+  }
+}
+
+Status VerifyLayer(ImageStore* store, const std::string& digest, const LayerTarOptions& options) {
+  ASSIGN_OR_RETURN(const LayerInfo info, store->Layer(digest));
+  ASSIGN_OR_RETURN(const std::string folder, FolderOf(*store, digest));
+  ASSIGN_OR_RETURN(std::unique_ptr<LayerTransfer> again,
+                   LayerTransfer::Start(store, options.unpacker_binary, LayerForm::kErofs));
+  ASSIGN_OR_RETURN(BlobRingWriter ring,
+                   BlobRingWriter::Open(again->TakeRingMemory(), again->TakeRingSocket()));
+  Sha256 hash;
+  Status unpacking;
+  RETURN_IF_ERROR(ReadLayerTar(*store, digest, options, [&](absl::string_view bytes) {
+    hash.Update(bytes);
+    // An unpacker that refuses says why at the end; the digest has the first word.
+    if (unpacking.ok()) unpacking = ring.Write({bytes.data(), bytes.size()});
+    return absl::OkStatus();
+  }));
+  if (const std::string found = hash.Digest(); found != info.diff_id) {
+    return absl::DataLossError(
+        absl::StrCat("its archive has the digest ", found, ", not ", info.diff_id));
+  }
+  if (unpacking.ok()) unpacking = ring.Finish();
+  RETURN_IF_ERROR(AwaitUnpacked(again.get(), options));
+  for (const char* name : {kLayerMeta, kLayerData, kLayerRecipe})
+    RETURN_IF_ERROR(CompareFiles(folder, again->staging(), name, options));
+  return absl::OkStatus();
+}
+
+}  // namespace gantry::images

@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 
 #include "imageservice/image_records.h"
+#include "imageservice/layer_check.h"
 #include "imageservice/layer_store.h"
 #include "imageservice/reference.h"
 #include "runtime/base/log.h"
@@ -32,11 +33,13 @@ struct View {
   ImageMap by_id;
   std::map<std::string, ImagePtr, std::less<>> by_name;  // tags and digests
   std::set<std::string, std::less<>> layers;             // used by an image
+  ImageMap incomplete;                                   // not in any of the above
 };
 
-std::shared_ptr<const View> BuildView(const ImageMap& images) {
+std::shared_ptr<const View> BuildView(const ImageMap& images, const ImageMap& incomplete) {
   auto view = std::make_shared<View>();
   view->by_id = images;
+  view->incomplete = incomplete;
   for (const auto& [id, image] : images) {
     for (const std::string& name : image->repo_tags) view->by_name[name] = image;
     for (const std::string& name : image->repo_digests) view->by_name[name] = image;
@@ -61,6 +64,35 @@ ImagePtr WithoutNamesOf(const Image& image, const ImagePtr& other) {
       std::erase_if(rest.repo_tags, taken) + std::erase_if(rest.repo_digests, taken);
   if (gone == 0) return nullptr;
   return std::make_shared<const Image>(std::move(rest));
+}
+
+void TakeNames(const Image& from, Image* image) {
+  image->repo_tags.insert(image->repo_tags.end(), from.repo_tags.begin(), from.repo_tags.end());
+  image->repo_digests.insert(image->repo_digests.end(), from.repo_digests.begin(),
+                             from.repo_digests.end());
+  SortUnique(&image->repo_tags);
+  SortUnique(&image->repo_digests);
+  image->pinned = image->pinned || from.pinned;
+}
+
+// The image without the names that another one has got meanwhile.
+Image FreeNames(Image image, const View& view) {
+  const auto taken = [&](const std::string& name) {
+    return view.by_name.find(name) != view.by_name.end();
+  };
+  std::erase_if(image.repo_tags, taken);
+  std::erase_if(image.repo_digests, taken);
+  return image;
+}
+
+// True when `reference` is the image's id or one of its names.
+bool Names(const Image& image, absl::string_view reference) {
+  if (reference == image.id || absl::StrCat("sha256:", reference) == image.id) return true;
+  const StatusOr<Reference> parsed = ParseReference(reference);
+  if (!parsed.ok()) return false;
+  const std::string name = parsed->digest.empty() ? parsed->Tagged() : parsed->Digested();
+  const auto& names = parsed->digest.empty() ? image.repo_tags : image.repo_digests;
+  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
 bool IsIdPrefix(absl::string_view text) {
@@ -88,8 +120,8 @@ struct ImageStore::State {
     absl::MutexLock lock(&mutex);
     return view;
   }
-  void Show(const ImageMap& images) {
-    std::shared_ptr<const View> next = BuildView(images);
+  void Show(const ImageMap& images, const ImageMap& incomplete) {
+    std::shared_ptr<const View> next = BuildView(images, incomplete);
     absl::MutexLock lock(&mutex);
     view = std::move(next);
   }
@@ -129,10 +161,12 @@ Status ImageStore::State::LoadImages() {
   // has.
   std::stable_sort(loaded.begin(), loaded.end(),
                    [](const Image& a, const Image& b) { return a.pulled_at_ns < b.pulled_at_ns; });
-  ImageMap images;
+  ImageMap images, incomplete;
   for (Image& image : loaded) {
     if (!HasLayers(image)) {
       Log(LogLevel::kWarning, "image not listed: a layer is missing", {{"image", image.id}});
+      const std::string id = image.id;
+      incomplete[id] = std::make_shared<const Image>(std::move(image));
       continue;
     }
     for (auto& [id, other] : images) {
@@ -141,7 +175,7 @@ Status ImageStore::State::LoadImages() {
     const std::string id = image.id;
     images[id] = std::make_shared<const Image>(std::move(image));
   }
-  Show(images);
+  Show(images, incomplete);
   return absl::OkStatus();
 }
 
@@ -198,15 +232,12 @@ StatusOr<std::shared_ptr<const Image>> ImageStore::Put(Image image) {
   State& s = *state_;
   std::lock_guard<std::mutex> writer(s.writer);
   RETURN_IF_ERROR_CONTEXT(s.Complete(&image), absl::StrCat("record image ", image.id));
-  ImageMap images = s.Now()->by_id;
-  if (auto have = images.find(image.id); have != images.end()) {
-    const Image& old = *have->second;
-    image.repo_tags.insert(image.repo_tags.end(), old.repo_tags.begin(), old.repo_tags.end());
-    image.repo_digests.insert(image.repo_digests.end(), old.repo_digests.begin(),
-                              old.repo_digests.end());
-    SortUnique(&image.repo_tags);
-    SortUnique(&image.repo_digests);
-    image.pinned = image.pinned || old.pinned;
+  const std::shared_ptr<const View> now = s.Now();
+  ImageMap images = now->by_id, incomplete = now->incomplete;
+  if (auto have = images.find(image.id); have != images.end()) TakeNames(*have->second, &image);
+  if (auto had = incomplete.find(image.id); had != incomplete.end()) {
+    TakeNames(FreeNames(*had->second, *now), &image);
+    incomplete.erase(had);
   }
   std::vector<ImagePtr> changed;
   for (auto& [id, other] : images) {
@@ -219,7 +250,7 @@ StatusOr<std::shared_ptr<const Image>> ImageStore::Put(Image image) {
   images[merged->id] = merged;
   changed.push_back(merged);
   RETURN_IF_ERROR(s.records->Apply(changed, {}));
-  s.Show(images);
+  s.Show(images, incomplete);
   s.DeleteUnused(before);  // the same image by other blobs, recompressed: the old ones go
   return merged;
 }
@@ -228,13 +259,60 @@ Status ImageStore::Remove(absl::string_view reference) {
   State& s = *state_;
   std::lock_guard<std::mutex> writer(s.writer);
   ASSIGN_OR_RETURN(ImagePtr image, Find(reference));
-  if (image == nullptr) return absl::OkStatus();
-  ImageMap images = s.Now()->by_id;
+  const std::shared_ptr<const View> now = s.Now();
+  ImageMap images = now->by_id, incomplete = now->incomplete;
+  if (image == nullptr) {
+    const auto named = std::find_if(incomplete.begin(), incomplete.end(), [&](const auto& entry) {
+      return Names(*entry.second, reference);
+    });
+    if (named == incomplete.end()) return absl::OkStatus();
+    image = named->second;
+  }
   images.erase(image->id);
+  incomplete.erase(image->id);
   RETURN_IF_ERROR(s.records->Apply({}, {image->id}));
-  s.Show(images);
+  s.Show(images, incomplete);
   s.DeleteUnused(image->layers);
   return absl::OkStatus();
+}
+
+std::vector<ImageStore::Damage> ImageStore::Check(bool contents,
+                                                  const std::function<bool()>& cancelled) const {
+  std::vector<Damage> damaged;
+  for (const LayerInfo& info : state_->layers->List()) {
+    if (cancelled && cancelled()) break;
+    const std::string folder = state_->layers->FolderPath(info.digest);
+    Status status = CheckLayer(folder, info, contents);
+    if (status.ok() || !HasLayer(info.digest)) continue;  // deleted meanwhile
+    Damage damage = {info.digest, {}, std::move(status)};
+    for (const auto& [id, image] : state_->Now()->by_id) {
+      if (std::find(image->layers.begin(), image->layers.end(), info.digest) != image->layers.end())
+        damage.images.push_back(id);
+    }
+    damaged.push_back(std::move(damage));
+  }
+  return damaged;
+}
+
+Status ImageStore::SetAside(const std::string& blob_digest) {
+  State& s = *state_;
+  std::lock_guard<std::mutex> writer(s.writer);
+  RETURN_IF_ERROR(s.layers->Delete(blob_digest, [] { return true; }));
+  const std::shared_ptr<const View> now = s.Now();
+  ImageMap images = now->by_id, incomplete = now->incomplete;
+  for (const auto& [id, image] : now->by_id) {
+    if (s.HasLayers(*image)) continue;
+    incomplete[id] = image;
+    images.erase(id);
+  }
+  s.Show(images, incomplete);
+  return absl::OkStatus();
+}
+
+std::vector<std::shared_ptr<const Image>> ImageStore::Incomplete() const {
+  std::vector<ImagePtr> all;
+  for (const auto& [id, image] : state_->Now()->incomplete) all.push_back(image);
+  return all;
 }
 
 // A layer that cannot be deleted now is an orphan that CollectUnused finds again.

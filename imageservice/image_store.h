@@ -6,6 +6,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -66,6 +67,22 @@ class ImageStore {
   StatusOr<std::string> MakeStagingDirectory();
   // Deletes a staging directory that came to nothing, in the background.
   Status DropStagingDirectory(const std::string& staging_directory);
+
+  // A layer that is not what was written.
+  struct Damage {
+    std::string layer;
+    std::vector<std::string> images;  // ids of those that have it
+    Status what;
+  };
+  // Looks at every layer (layer_check.h); `cancelled` may be empty and is asked between layers.
+  std::vector<Damage> Check(bool contents, const std::function<bool()>& cancelled = nullptr) const;
+  // Takes a damaged layer away, so that the next pull fetches it again: images that have it are no
+  // longer listed, and Incomplete names them. Containers that run on it keep what they have
+  // mounted.
+  Status SetAside(const std::string& blob_digest);
+  // Recorded images that are not listed because a layer is missing. They keep their names for the
+  // day when they are complete again; Remove knows them too.
+  std::vector<std::shared_ptr<const Image>> Incomplete() const;
 
   // Deletes layers that no image and no container uses and that are older than `age`: leftovers of
   // interrupted pulls. Call it after a start, once HoldLayers has been called for every container.

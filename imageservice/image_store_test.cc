@@ -236,8 +236,10 @@ TEST_F(ImageStoreTest, PublishesOnceAndOnlyFromStaging) {
               absl::StatusCode::kInvalidArgument)
         << path;
   }
-  EXPECT_EQ(store_->PublishLayer(Stage(store_.get(), "x"), MakeLayer("sha256:../../x", Digest('d'), 1)).code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(
+      store_->PublishLayer(Stage(store_.get(), "x"), MakeLayer("sha256:../../x", Digest('d'), 1))
+          .code(),
+      absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(ImageStoreTest, MarksOpaqueDirectoriesWithoutFollowingLinks) {
@@ -261,7 +263,8 @@ TEST_F(ImageStoreTest, MarksOpaqueDirectoriesWithoutFollowingLinks) {
     staging = Stage(store_.get(), "x");
     std::filesystem::create_symlink(scratch_ + "/victim", staging + "/fs/l");
     std::ofstream(staging + "/opaque", std::ios::binary) << path << '\0';
-    EXPECT_FALSE(store_->PublishLayer(staging, MakeLayer(Digest('2'), Digest('d'), 1)).ok()) << path;
+    EXPECT_FALSE(store_->PublishLayer(staging, MakeLayer(Digest('2'), Digest('d'), 1)).ok())
+        << path;
   }
   staging = Stage(store_.get(), "x");
   std::filesystem::create_symlink("/etc/passwd", staging + "/opaque");
@@ -367,6 +370,69 @@ TEST_F(ImageStoreTest, HoldsUnderConcurrentPutRemoveAndHold) {
   store_->FlushDeletions();
   EXPECT_EQ(Layers(), 1u);
   EXPECT_EQ(store_->DiskUsage().inodes, 2u);
+}
+
+TEST_F(ImageStoreTest, Row69AMissingLayerHidesItsImagesAndTheyComeBack) {
+  ASSERT_TRUE(AddLayer(Digest('1')).ok());
+  ASSERT_TRUE(AddLayer(Digest('2')).ok());
+  Image image = MakeImage('a', {"docker.io/library/a:1", "docker.io/library/a:2"}, {Digest('1')});
+  image.repo_digests = {"docker.io/library/a@" + Digest('e')};
+  ASSERT_TRUE(store_->Put(image).ok());
+  ASSERT_TRUE(store_->Put(MakeImage('b', {"docker.io/library/b:1"}, {Digest('2')})).ok());
+  EXPECT_TRUE(store_->Check(false).empty());
+  std::filesystem::remove_all(store_->LayerPath(Digest('1')));
+  const auto damaged = store_->Check(false);
+  ASSERT_EQ(damaged.size(), 1u);
+  EXPECT_EQ(damaged[0].layer, Digest('1'));
+  EXPECT_THAT(damaged[0].images, ElementsAre(Digest('a')));
+  ASSERT_TRUE(store_->SetAside(Digest('1')).ok());
+  EXPECT_EQ(*store_->Find("a:1"), nullptr);
+  EXPECT_NE(*store_->Find("b:1"), nullptr);
+  ASSERT_EQ(store_->Incomplete().size(), 1u);
+  // Another image takes one of its names; the others are its own again.
+  ASSERT_TRUE(store_->Put(MakeImage('c', {"docker.io/library/a:2"}, {Digest('2')})).ok());
+  Open();
+  ASSERT_EQ(store_->Incomplete().size(), 1u);
+  ASSERT_TRUE(AddLayer(Digest('1')).ok());
+  ASSERT_TRUE(store_->Put(MakeImage('a', {}, {Digest('1')})).ok());
+  EXPECT_TRUE(store_->Incomplete().empty());
+  EXPECT_EQ((*store_->Find("a:1"))->id, Digest('a'));
+  EXPECT_EQ((*store_->Find("a:2"))->id, Digest('c'));
+  EXPECT_EQ((*store_->Find("a@" + Digest('e')))->id, Digest('a'));
+}
+
+TEST_F(ImageStoreTest, RemovesAnIncompleteImageByEachName) {
+  for (const std::string& name : {std::string("a:1"), Digest('a'), "a@" + Digest('e')}) {
+    ASSERT_TRUE(AddLayer(Digest('1')).ok());
+    Image image = MakeImage('a', {"docker.io/library/a:1"}, {Digest('1')});
+    image.repo_digests = {"docker.io/library/a@" + Digest('e')};
+    ASSERT_TRUE(store_->Put(image).ok());
+    ASSERT_TRUE(store_->SetAside(Digest('1')).ok());
+    ASSERT_EQ(store_->Incomplete().size(), 1u);
+    ASSERT_TRUE(store_->Remove(name).ok());
+    EXPECT_TRUE(store_->Incomplete().empty()) << name;
+    Open();
+    EXPECT_TRUE(store_->Incomplete().empty()) << name;
+  }
+}
+
+TEST_F(ImageStoreTest, Row70ADeepCheckFindsWhatWasChanged) {
+  for (const char c : {'1', '2'}) {
+    const std::string staging = Stage(store_.get(), std::string(3 << 20, c));
+    ASSERT_TRUE(StageAsErofs(staging).ok());
+    ASSERT_TRUE(store_->PublishLayer(staging, MakeLayer(Digest(c), Digest('d'))).ok());
+  }
+  EXPECT_TRUE(store_->Check(true).empty());
+  const auto folder = std::filesystem::path(store_->LayerPath(Digest('1'))).parent_path();
+  std::fstream data(folder / "data", std::ios::in | std::ios::out | std::ios::binary);
+  data.seekp(2 << 20);
+  data.put('x');
+  data.close();
+  EXPECT_TRUE(store_->Check(false).empty());
+  const auto damaged = store_->Check(true);
+  ASSERT_EQ(damaged.size(), 1u);
+  EXPECT_EQ(damaged[0].layer, Digest('1'));
+  EXPECT_EQ(damaged[0].what.code(), absl::StatusCode::kDataLoss);
 }
 
 }  // namespace

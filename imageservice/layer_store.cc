@@ -169,6 +169,10 @@ std::vector<LayerInfo> LayerStore::List() const {
   return all;
 }
 
+std::string LayerStore::FolderPath(absl::string_view digest) const {
+  return state_->Folder(digest);
+}
+
 std::string LayerStore::TreePath(absl::string_view digest) const {
   return absl::StrCat(state_->Folder(digest), "/", kLayerTree);
 }

@@ -38,6 +38,8 @@ class LayerStore {
   // kNotFound when it is not here.
   StatusOr<LayerInfo> Info(absl::string_view digest) const;
   std::vector<LayerInfo> List() const;
+  // The layer's folder; the digest must be valid.
+  std::string FolderPath(absl::string_view digest) const;
   // <layer>/fs, where the tree is or is mounted; the digest must be valid.
   std::string TreePath(absl::string_view digest) const;
 

@@ -2,6 +2,7 @@
 # Measures gantryd beside containerd and runc in one run, call by call in turn, and prints tables.
 #
 #   run.sh [--number N] [--pods N] [--rest 60s] [--parts PART,PART] [--runtimes gantryd,containerd] [--keep]
+#          [--pull-scale 1] [--rounds 3]
 #
 # Everything that it needs is built first, once (tests/conformance/tools.sh); it runs in namespaces of its own. GANTRY_BIN is
 # the folder of gantryd and its helpers, default the newest build: take a release build. Exit status 77: cannot run here.
@@ -9,11 +10,13 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../conformance/pins.sh"
 
-runtimes=gantryd,containerd keep="" options=()
+runtimes=gantryd,containerd keep="" options=() parts="" pull_scale=1 pull_options=()
 arguments=("$@")
 while [ $# -gt 0 ]; do
   case $1 in
-    --number | --pods | --rest | --parts) options+=("-${1#--}" "$2"); shift ;;
+    --number | --pods | --rest | --rounds) options+=("-${1#--}" "$2"); shift ;;
+    --parts) parts=$2; options+=(-parts "$2"); shift ;;
+    --pull-scale) pull_scale=$2; shift ;;
     --runtimes) runtimes=$2; shift ;;
     --keep) keep=1 ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
@@ -24,11 +27,13 @@ done
 if [ -z "${LANE_ISOLATED:-}" ]; then
   trouble=$(go_trouble)
   [ -z "$trouble" ] || skip "$trouble"
-  "$lane/tools.sh" crictl busybox programs containerd runc
-  (cd "$here/.." && GOWORK=off GOFLAGS=-mod=readonly go build -o "$cache/bin/criload" ./bench/criload)
+  "$lane/tools.sh" crictl busybox programs
+  [[ ,$runtimes, != *,containerd,* ]] || "$lane/tools.sh" containerd runc
+  (cd "$here/.." && GOWORK=off GOFLAGS=-mod=readonly go build -o "$cache/bin/" ./bench/criload ./bench/mlimage)
   LANE_ISOLATED=1 exec "$lane/isolate.sh" "$here/run.sh" "${arguments[@]}"
 fi
 . "$lane/runtimes.sh"
+. "$here/image.sh"
 folder=$(mktemp -d /var/tmp/gantry-bench.XXXXXX)
 chmod 755 "$folder"
 
@@ -41,15 +46,18 @@ trap finish EXIT
 describe_machine() {
   echo "$(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(awk '/^MemTotal/ {printf "%.0f", $2 / 1048576}' /proc/meminfo) GiB," \
     "Linux $(uname -r), load before $(cut -d' ' -f1 /proc/loadavg)"
-  echo "containerd ${containerd[1]}, runc ${runc[1]}, both built by $(go env GOVERSION)"
+  [[ ,$runtimes, != *,containerd,* ]] ||
+    echo "containerd ${containerd[1]}, runc ${runc[1]}, both built by $(go env GOVERSION)"
 }
 
 describe_machine
 start_registry "$folder"
+[[ ,$parts, != *,pull,* ]] || serve_image "$folder" "$pull_scale"
 servers=()
 for runtime in ${runtimes//,/ }; do
   start_runtime "$runtime" "$folder/$runtime"
+  mirror_image "$folder/$runtime/certs.d"
   socket=socket_$runtime
   servers+=("$runtime=$folder/$runtime=${!socket}")
 done
-"$cache/bin/criload" "${options[@]}" "${servers[@]}"
+"$cache/bin/criload" "${options[@]}" "${pull_options[@]}" "${servers[@]}"

@@ -18,23 +18,30 @@ wait_for() {
 # What the images depend on.
 images_stamp() { cat "$lane"/images/*.py "$cache"/bin/{busybox,web,pause,euid} | sha256sum | cut -d' ' -f1; }
 
+# usage: serve_registry FOLDER ADDRESS STORE   Serves a registry's store; FOLDER gets its log. Sets served_pid.
+serve_registry() {
+  command -v docker-registry >/dev/null || skip "no docker-registry in PATH (Debian package docker-registry)"
+  mkdir -p "$1"
+  cat > "$1/registry.yml" <<Y
+version: 0.1
+log: {level: warn, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: $3}}
+http: {addr: $2}
+Y
+  OTEL_TRACES_EXPORTER=none docker-registry serve "$1/registry.yml" > "$1/registry.log" 2>&1 </dev/null &
+  served_pid=$!
+  wait_for 20 bash -c "exec 3<>/dev/tcp/${2/:/\/}" || die "the registry does not answer: $1/registry.log"
+}
+
 # usage: start_registry FOLDER [PORT]   Serves the images, pushing them when the cache has none or others.
 start_registry() {
   local folder=$1 data=$cache/registry stamp
   registry=127.0.0.1:${2:-5000}
-  command -v docker-registry >/dev/null || skip "no docker-registry in PATH (Debian package docker-registry)"
   stamp=$(images_stamp)
   [ "$(cat "$data/stamp" 2>/dev/null)" = "$stamp" ] || rm -rf "$data"
-  mkdir -p "$data/store" "$folder"
-  cat > "$folder/registry.yml" <<Y
-version: 0.1
-log: {level: warn, accesslog: {disabled: true}}
-storage: {filesystem: {rootdirectory: $data/store}}
-http: {addr: $registry}
-Y
-  OTEL_TRACES_EXPORTER=none docker-registry serve "$folder/registry.yml" > "$folder/registry.log" 2>&1 </dev/null &
-  registry_pid=$!
-  wait_for 20 bash -c "exec 3<>/dev/tcp/${registry/:/\/}" || die "the registry does not answer: $folder/registry.log"
+  mkdir -p "$data/store"
+  serve_registry "$folder" "$registry" "$data/store"
+  registry_pid=$served_pid
   if [ ! -f "$data/stamp" ]; then
     python3 -B "$lane/images/push.py" "$cache/bin" "$registry" > "$data/pinned" || die "no images"
     echo "$stamp" > "$data/stamp"

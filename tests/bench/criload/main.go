@@ -1,6 +1,6 @@
 // Criload does to CRI servers what a kubelet does, measures what it costs, and prints tables. run.sh starts it.
 //
-//	criload [-number N] [-pods N] [-rest 60s] [-parts PART,PART] NAME=FOLDER=SOCKET…
+//	criload [-number N] [-pods N] [-rest 60s] [-rounds N] [-parts PART,PART] NAME=FOLDER=SOCKET…
 //
 // FOLDER has the files launch, a program that becomes the daemon, and pid. Ratios are the last server's value by the first's.
 package main
@@ -40,6 +40,7 @@ func measure() error {
 	count := flag.Int("pods", 50, "pods that stand at the same time")
 	rest := flag.Duration("rest", time.Minute, "how long the idle servers are watched")
 	parts := flag.String("parts", "cycle,bridge,streams,logs,list,pods,kubelet,stats,syscalls", "what to measure")
+	image := pullFlags()
 	flag.Parse()
 	peers, err := connect(flag.Args())
 	if err != nil {
@@ -63,6 +64,8 @@ func measure() error {
 			err = pods(peers, *count, *rest)
 		case "stats":
 			err = statistics(peers, *count)
+		case "pull":
+			err = pulls(peers, image)
 		case "syscalls":
 			syscalls(peers)
 		default:

@@ -7,7 +7,7 @@
 #   unit         test programs that need nothing
 #   root         those that need root: each talks to the real kernel
 #   integration  the real binaries on private folders
-#   conformance  our API against the published one, and critest (tests/conformance)
+#   conformance  our API against the published one, critest (tests/conformance), a small run of the benchmark of pulls
 #   lint         figures, names, includes, format, tidy; alone it looks at all files (tests/lint)
 #   fuzz         every fuzz target for FUZZ_SECONDS (default 30) over its corpus (tests/fuzz)
 #   node         root tests on a kernel 6.1 with cgroup v2 (tests/node)
@@ -86,6 +86,7 @@ tier_integration() {
 tier_conformance() {
   run_label "$build" api 1
   run_lane critest tests/conformance/run.sh
+  run_lane bench tests/bench/smoke.sh
 }
 
 tier_kubelet() {

@@ -4,6 +4,14 @@
 # It is its own image for each scale, made once and again when what makes it has changed.
 image_stamp() { cat "$here"/mlimage/*.go | sha256sum | cut -d' ' -f1; }
 
+# At scale 1 the image is 4 GB, and what a server makes of it less than 6. usage: need_space FOLDER SCALE GIGABYTES
+need_space() {
+  local have
+  have=$(df --output=avail -k "$1" | tail -1)
+  awk -v have="$have" -v scale="$2" -v need="$3" 'BEGIN { exit have * 1024 < scale * need * 1e9 }' ||
+    skip "$1 has less than $3 GB free for an image of scale $2"
+}
+
 # usage: serve_image FOLDER SCALE   Serves the image, making it when the cache has none or another. Sets pull_options.
 serve_image() {
   local folder=$1 data=$cache/pull-image-$2 stamp
@@ -11,6 +19,8 @@ serve_image() {
   stamp=$(image_stamp)
   [ "$(cat "$data/stamp" 2>/dev/null)" = "$stamp" ] || rm -rf "$data"
   mkdir -p "$data/store" "$folder"
+  need_space "$folder" "$2" 7
+  [ -f "$data/stamp" ] || need_space "$data" "$2" 5
   serve_registry "$folder/pull-registry" "$address" "$data/store"
   if [ ! -f "$data/stamp" ]; then
     echo "making the image at scale $2 ..." >&2

@@ -134,7 +134,7 @@ func (o *pulling) cold(p *peer, name string, into costs) error {
 	if err != nil {
 		return err
 	}
-	registry := usedBy(o.registry).alone
+	registry, busy := usedBy(o.registry).alone, machineBusy()
 	w := watchTree(daemon)
 	begin := time.Now()
 	err = p.pullImage(ctx, name)
@@ -147,12 +147,14 @@ func (o *pulling) cold(p *peer, name string, into costs) error {
 	if err != nil {
 		return err
 	}
+	registry, busy = usedBy(o.registry).alone-registry, machineBusy()-busy
 	after, err := bytesBelow(p.root(), -1)
 	into.add(pullSeconds, pulled)
 	into.add(syncSeconds, durable-pulled)
 	into.add(durableSeconds, durable)
 	into.add(cpuSeconds, used.cpu)
-	into.add(registrySeconds, usedBy(o.registry).alone-registry)
+	into.add(registrySeconds, registry)
+	into.add(otherCores, max(busy-used.cpu-registry, 0)/durable)
 	into.add(peakMemory, used.peak)
 	into.add(diskBytes, float64(after-before)/1e6)
 	into.keep(used.each)

@@ -16,13 +16,14 @@ var (
 	durableSeconds  = cost{"PullImage and syncfs (s)", "%.2f"}
 	cpuSeconds      = cost{"CPU of daemon and children (core-seconds)", "%.2f"}
 	registrySeconds = cost{"CPU of the registry (core-seconds)", "%.2f"}
+	otherCores      = cost{"CPU of all others meanwhile (cores)", "%.2f"}
 	peakMemory      = cost{"peak RSS, daemon and children together (MiB)", "%.0f"}
 	diskBytes       = cost{"disk (MB)", "%.0f"}
 	warmMillis      = cost{"PullImage of what is there (ms)", "%.1f"}
 	removeSeconds   = cost{"RemoveImage (s)", "%.3f"}
 	goneSeconds     = cost{"RemoveImage until the files are gone (s)", "%.3f"}
 
-	pullRows = []cost{pullSeconds, syncSeconds, durableSeconds, cpuSeconds, registrySeconds, peakMemory, diskBytes, warmMillis,
+	pullRows = []cost{pullSeconds, syncSeconds, durableSeconds, cpuSeconds, registrySeconds, otherCores, peakMemory, diskBytes, warmMillis,
 		removeSeconds, goneSeconds}
 )
 

@@ -13,11 +13,12 @@ import (
 
 const (
 	ticks  = 100 // of proc(5) in a second, on every Linux
-	period = 20 * time.Millisecond
+	period = 50 * time.Millisecond
 )
 
 // A usage is CPU seconds, user and system together: of a process, and of it with all children that it has waited for.
 type usage struct {
+	name            string
 	alone, together float64
 	parent          int
 }
@@ -25,14 +26,32 @@ type usage struct {
 // usedBy is zero for a process that is not there.
 func usedBy(pid int) usage {
 	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, _ := strings.Cut(string(data), ") ")
+	begin, rest, _ := strings.Cut(string(data), ") ")
 	fields := strings.Fields(rest)
 	if len(fields) < 15 {
 		return usage{}
 	}
+	_, name, _ := strings.Cut(begin, "(")
 	number := func(i int) float64 { value, _ := strconv.ParseFloat(fields[i], 64); return value }
 	alone := (number(11) + number(12)) / ticks
-	return usage{alone, alone + (number(13)+number(14))/ticks, int(number(1))}
+	return usage{name, alone, alone + (number(13)+number(14))/ticks, int(number(1))}
+}
+
+// machineBusy is the CPU seconds of the whole machine that were not idle, those that its host took among them (proc(5), stat).
+func machineBusy() float64 {
+	data, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(data), "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0
+	}
+	var sum float64
+	for i, field := range fields[1:9] {
+		if value, err := strconv.ParseFloat(field, 64); err == nil && i != 3 && i != 4 { // idle, waiting for a disk
+			sum += value
+		}
+	}
+	return sum / ticks
 }
 
 // memoryNow says how much a process has in memory and had at most, in MiB.
@@ -105,24 +124,26 @@ func watchTree(daemon int) *treeWatch {
 
 // sample counts how many children there are.
 func (w *treeWatch) sample() int {
-	all := processes()
-	used := map[int]usage{}
-	for pid := range all {
-		used[pid] = usedBy(pid)
+	all := map[int]usage{}
+	names, _ := os.ReadDir("/proc")
+	for _, entry := range names {
+		if pid, err := strconv.Atoi(entry.Name()); err == nil {
+			all[pid] = usedBy(pid)
+		}
 	}
 	var sum float64
 	children := 0
-	for pid, name := range all {
-		if !below(pid, w.daemon, used) || w.unborn(pid) {
+	for pid, used := range all {
+		if !below(pid, w.daemon, all) || w.unborn(pid) {
 			continue
 		}
 		now, most := memoryNow(pid)
-		k := w.each[name]
+		k := w.each[used.name]
 		if k == nil {
 			k = &kind{pids: map[int]float64{}}
-			w.each[name] = k
+			w.each[used.name] = k
 		}
-		sum, k.most, k.pids[pid] = sum+now, max(k.most, most), used[pid].alone
+		sum, k.most, k.pids[pid] = sum+now, max(k.most, most), used.alone
 		if pid == w.daemon {
 			k.pids[pid] -= w.own
 		} else {

@@ -192,7 +192,11 @@ class ArchiveSource : public ImageSource {
     for (int depth = 0; depth <= kMaxIndexDepth; ++depth) {
       ASSIGN_OR_RETURN(const std::string text, ReadBlob(descriptor, kMaxManifestBytes));
       ASSIGN_OR_RETURN(ManifestDocument document, ParseManifest(text, descriptor.media_type));
-      if (auto* manifest = std::get_if<ImageManifest>(&document)) return std::move(*manifest);
+      if (auto* manifest = std::get_if<ImageManifest>(&document)) {
+        if (manifest->artifact_type.empty()) return std::move(*manifest);
+        return absl::UnimplementedError(absl::StrCat("it is an artifact (", manifest->artifact_type,
+                                                     "), which is taken from registries alone"));
+      }
       ASSIGN_OR_RETURN(descriptor, ChoosePlatform(std::get<ImageIndex>(document), NodePlatform()));
     }
     return absl::InvalidArgumentError("indexes are nested more than 4 deep");

@@ -15,20 +15,6 @@
 #include "runtime/linux/pidfd.h"
 
 namespace gantry::images {
-namespace {
-
-std::vector<std::string> ProxyEnvironment() {
-  static constexpr const char* kNames[] = {"http_proxy", "https_proxy", "all_proxy", "no_proxy",
-                                           "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"};
-  std::vector<std::string> environment;
-  for (const char* name : kNames) {
-    if (const char* value = getenv(name)) environment.push_back(absl::StrCat(name, "=", value));
-  }
-  return environment;
-}
-
-}  // namespace
-
 StatusOr<ChildProcess> ChildProcess::Start(const std::string& binary,
                                            const std::vector<std::string>& args,
                                            std::vector<InheritedFd> fds) {
@@ -40,7 +26,6 @@ StatusOr<ChildProcess> ChildProcess::Start(const std::string& binary,
   request.path = binary;
   request.args = {binary.substr(binary.rfind('/') + 1)};
   request.args.insert(request.args.end(), args.begin(), args.end());
-  request.env = ProxyEnvironment();
   request.fds = std::move(fds);
   request.new_session = true;
   ASSIGN_OR_RETURN(ClonedProcess process, Spawn(request));

@@ -14,7 +14,8 @@ namespace gantry::images {
 class ChildProcess {
  public:
   // Starts `binary` with `args` behind its name, standard input and output at /dev/null, standard
-  // error ours, and only the proxy variables of our environment. From any thread.
+  // error ours, and nothing of our environment: proxy variables may hold a password. From any
+  // thread.
   static StatusOr<ChildProcess> Start(const std::string& binary,
                                       const std::vector<std::string>& args,
                                       std::vector<InheritedFd> fds);

@@ -24,6 +24,9 @@ constexpr char kUserAgent[] = "gantry/" GANTRY_VERSION;
 // The certificates that LoadSystemCertificates read: set once, before threads start.
 const std::string* system_certificates = nullptr;
 
+// What UseProxies set.
+const ProxySettings* proxy_settings = nullptr;
+
 struct Transfer {
   CURL* curl = nullptr;
   const HttpRequest* request = nullptr;
@@ -112,6 +115,19 @@ Status SetTls(CURL* curl, const TlsOptions& tls) {
   return SetBlob(curl, CURLOPT_SSLKEY_BLOB, tls.client_key);
 }
 
+// Always set, so that libcurl does not look at the environment: what explains a pull decides by the
+// same function.
+Status SetProxy(CURL* curl, const Url& url) {
+  const std::string proxy = proxy_settings == nullptr ? "" : ProxyFor(*proxy_settings, url);
+  curl_easy_setopt(curl, CURLOPT_NOPROXY, "");
+  curl_easy_setopt(curl, CURLOPT_PROXY, proxy.c_str());
+  // A registry's headers are not for the proxy that tunnels to it.
+  curl_easy_setopt(curl, CURLOPT_HEADEROPT, static_cast<long>(CURLHEADER_SEPARATE));
+  if (proxy.empty() || system_certificates == nullptr || system_certificates->empty())
+    return absl::OkStatus();
+  return SetBlob(curl, CURLOPT_PROXY_CAINFO_BLOB, *system_certificates);
+}
+
 Status SetUp(Transfer& transfer, struct curl_slist* headers) {
   CURL* curl = transfer.curl;
   const HttpRequest& request = *transfer.request;
@@ -141,6 +157,7 @@ Status SetUp(Transfer& transfer, struct curl_slist* headers) {
                      static_cast<curl_off_t>(request.form.size()));
     curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS, request.form.c_str());
   }
+  RETURN_IF_ERROR(SetProxy(curl, request.url));
   return SetTls(curl, request.tls);
 }
 
@@ -150,6 +167,9 @@ Status TransportError(const Transfer& transfer, CURLcode code, const char* detai
     const auto seconds = std::chrono::duration<double>(transfer.request->timeouts.stall).count();
     return absl::UnavailableError(absl::StrCat("no byte came for ", seconds, " s"));
   }
+  // libcurl would show it whole, password included.
+  if (absl::StrContains(detail, "Unsupported proxy"))
+    return absl::UnavailableError("the configured proxy is none that can be used");
   return absl::UnavailableError(*detail != '\0' ? detail : curl_easy_strerror(code));
 }
 
@@ -191,6 +211,12 @@ StatusOr<HttpResponse> HttpClient::Exchange(const HttpRequest& request) {
     RETURN_IF_ERROR(request.on_head(transfer.response));
   }
   return std::move(transfer.response);
+}
+
+void UseProxies(ProxySettings settings) {
+  static ProxySettings used;
+  used = std::move(settings);
+  proxy_settings = &used;
 }
 
 void LoadSystemCertificates() {

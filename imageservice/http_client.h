@@ -14,6 +14,7 @@
 
 #include "absl/strings/string_view.h"
 
+#include "imageservice/proxy.h"
 #include "imageservice/url.h"
 #include "runtime/base/status.h"
 
@@ -22,8 +23,8 @@ namespace gantry::images {
 // How a TLS peer is checked and who we are to it. PEM texts, not paths: the puller cannot read
 // files once it is confined.
 struct TlsOptions {
-  std::string extra_ca;                 // trusted beside the system's
-  std::string client_cert, client_key;  // both or none
+  std::string extra_ca{};                   // trusted beside the system's
+  std::string client_cert{}, client_key{};  // both or none
   bool skip_verify = false;
 };
 
@@ -69,6 +70,10 @@ class HttpClient {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// The proxies of all requests from now on; none before the first call. Nothing of the environment
+// is used. Call before threads start.
+void UseProxies(ProxySettings settings);
 
 // The system's certificates as PEM, read once before confinement; empty when there are none.
 void LoadSystemCertificates();

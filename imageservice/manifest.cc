@@ -5,6 +5,7 @@
 #include <utility>
 
 #define JSON_NO_IO
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -41,6 +42,27 @@ void ReadPlatform(const JsonReader& reader, Platform& platform) {
   reader.Read("os", platform.os);
   reader.Read("architecture", platform.architecture);
   reader.Read("variant", platform.variant);
+  reader.Read("os.features", platform.features);
+  platform = Normalised(std::move(platform));
+}
+
+// The content that a descriptor brings along, base64 (descriptor.md, "Embedded Content").
+void ReadData(const JsonReader& reader, Descriptor& descriptor) {
+  std::string encoded;
+  reader.Read("data", encoded);
+  if (!absl::Base64Unescape(encoded, &descriptor.data)) reader.Fail("data", "is not base64");
+  if (!encoded.empty() && descriptor.data.size() != descriptor.size)
+    reader.Fail("data", "has another size than the descriptor says");
+}
+
+void ReadAnnotations(const JsonReader& annotations, Descriptor& descriptor) {
+  std::string type, uncompressed;
+  annotations.Read("org.opencontainers.image.ref.name", descriptor.name);
+  annotations.Read("io.containerd.image.name", descriptor.name);
+  annotations.Read("vnd.docker.reference.type", type);
+  annotations.Read("io.deis.oras.content.digest", uncompressed);
+  descriptor.attestation = type == "attestation-manifest";
+  if (IsDigest(uncompressed)) descriptor.uncompressed = uncompressed;
 }
 
 Descriptor ReadDescriptor(const JsonReader& reader) {
@@ -52,10 +74,9 @@ Descriptor ReadDescriptor(const JsonReader& reader) {
   reader.Read("size", descriptor.size);
   reader.Object("platform",
                 [&](JsonReader platform) { ReadPlatform(platform, descriptor.platform); });
-  reader.Object("annotations", [&](JsonReader annotations) {
-    annotations.Read("org.opencontainers.image.ref.name", descriptor.name);
-    annotations.Read("io.containerd.image.name", descriptor.name);
-  });
+  reader.Object("annotations",
+                [&](JsonReader annotations) { ReadAnnotations(annotations, descriptor); });
+  ReadData(reader, descriptor);
   return descriptor;
 }
 
@@ -81,8 +102,8 @@ StatusOr<ManifestDocument> ReadImageManifest(const JsonReader& root, const Statu
   root.Object("config", [&](JsonReader config) {
     manifest.config = ReadDescriptor(config);
     if (!IsImageConfigType(manifest.config.media_type)) {
-      config.Fail("mediaType", absl::StrCat("is ", manifest.config.media_type,
-                                            ": an artifact, not a container image"));
+      manifest.artifact_type = manifest.config.media_type;
+      root.Read("artifactType", manifest.artifact_type);
     }
     if (manifest.config.size > kMaxConfigBytes) config.Fail("size", "is over 8 MiB");
   });
@@ -90,7 +111,7 @@ StatusOr<ManifestDocument> ReadImageManifest(const JsonReader& root, const Statu
     if (manifest.layers.size() == kMaxLayers) root.Fail("layers", "are more than 1024");
     if (!status.ok()) return;
     manifest.layers.push_back(ReadDescriptor(layer));
-    if (!IsLayerType(manifest.layers.back().media_type)) {
+    if (manifest.artifact_type.empty() && !IsLayerType(manifest.layers.back().media_type)) {
       layer.Fail("mediaType", absl::StrCat("is ", manifest.layers.back().media_type,
                                            ": no layer that can be unpacked"));
     }
@@ -141,34 +162,6 @@ Status CheckSchema(const JsonReader& root, const Status& status, absl::string_vi
   return absl::OkStatus();
 }
 
-int VariantLevel(absl::string_view variant) {
-  if (variant.empty()) return 1;
-  if (variant.size() != 2 || variant[0] != 'v' || variant[1] < '1' || variant[1] > '9') return -1;
-  return variant[1] - '0';
-}
-
-// How well `node` runs `offered`: higher is better, negative is not at all.
-int PlatformRank(const Platform& offered, const Platform& node) {
-  if (offered.os != node.os) return -1;
-  const int level = VariantLevel(offered.variant);
-  if (level < 0) return -1;
-  if (offered.architecture == node.architecture) {
-    if (node.architecture == "arm64")
-      return offered.variant.empty() || level <= 8 ? 100 + level : -1;
-    return level <= std::max(VariantLevel(node.variant), 1) ? 100 + level : -1;
-  }
-  if (node.architecture == "amd64" && offered.architecture == "386") return 1;
-  if (node.architecture == "arm64" && offered.architecture == "arm" && level >= 5 && level <= 8)
-    return 10 + level;
-  return -1;
-}
-
-std::string Describe(const Platform& platform) {
-  if (platform == Platform{}) return "unnamed";
-  return absl::StrCat(platform.os, "/", platform.architecture, platform.variant.empty() ? "" : "/",
-                      platform.variant);
-}
-
 void ReadRunConfig(const JsonReader& reader, ImageConfig& config) {
   reader.Read("User", config.user);
   reader.Read("Entrypoint", config.entrypoint);
@@ -211,39 +204,34 @@ StatusOr<ManifestDocument> ParseManifest(absl::string_view bytes, absl::string_v
   return result;
 }
 
-Platform NodePlatform() {
-#if defined(__x86_64__)
-  // By what sets each level apart: clang 14 does not know the levels' own names.
-  const char* variant = "v1";
-  if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt")) variant = "v2";
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) variant = "v3";
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) variant = "v4";
-  return {"linux", "amd64", variant};
-#elif defined(__aarch64__)
-  return {"linux", "arm64", "v8"};
-#else
-#error "an architecture without a name in images"
-#endif
+StatusOr<std::vector<Descriptor>> PlatformCandidates(const ImageIndex& index,
+                                                     const Platform& node) {
+  std::vector<std::pair<int, const Descriptor*>> ranked;
+  std::vector<std::string> offers;
+  for (const Descriptor& entry : index.manifests) {
+    if (entry.attestation) continue;
+    if (offers.size() < 16) offers.push_back(Describe(entry.platform));
+    if (!entry.media_type.empty() && !IsIndexType(entry.media_type) &&
+        !IsManifestType(entry.media_type))
+      continue;
+    // A manifest without a platform is somebody's choice of a single image; any named match beats
+    // it.
+    const int rank = entry.platform == Platform{} ? 0 : PlatformRank(entry.platform, node);
+    if (rank >= 0) ranked.emplace_back(rank, &entry);
+  }
+  std::stable_sort(ranked.begin(), ranked.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<Descriptor> candidates;
+  for (const auto& [rank, entry] : ranked) candidates.push_back(*entry);
+  if (!candidates.empty()) return candidates;
+  return absl::NotFoundError(
+      absl::StrCat("no image for ", Describe(node), "; there is ",
+                   offers.empty() ? "nothing" : absl::StrJoin(offers, ", ")));
 }
 
 StatusOr<Descriptor> ChoosePlatform(const ImageIndex& index, const Platform& node) {
-  const Descriptor* best = nullptr;
-  int best_rank = -1;
-  std::vector<std::string> offers;
-  for (const Descriptor& entry : index.manifests) {
-    const bool unnamed = entry.platform == Platform{};
-    // A manifest without a platform is somebody's choice of a single image; any named match beats
-    // it.
-    const int rank = unnamed ? 0 : PlatformRank(entry.platform, node);
-    if (offers.size() < 16) offers.push_back(Describe(entry.platform));
-    if (rank > best_rank) {
-      best = &entry;
-      best_rank = rank;
-    }
-  }
-  if (best != nullptr) return *best;
-  return absl::NotFoundError(
-      absl::StrCat("no image for ", Describe(node), "; there is ", absl::StrJoin(offers, ", ")));
+  ASSIGN_OR_RETURN(std::vector<Descriptor> candidates, PlatformCandidates(index, node));
+  return std::move(candidates.front());
 }
 
 StatusOr<ConfigDocument> ParseConfig(absl::string_view bytes) {

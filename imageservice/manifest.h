@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 
 #include "imageservice/image.h"
+#include "imageservice/platform.h"
 #include "runtime/base/status.h"
 
 namespace gantry::images {
@@ -23,22 +24,24 @@ inline constexpr size_t kMaxConfigBytes = 8 << 20;
 inline constexpr size_t kMaxLayers = 1024;
 inline constexpr int kMaxIndexDepth = 4;
 
-struct Platform {
-  std::string os, architecture, variant;
-  bool operator==(const Platform&) const = default;
-};
-
 struct Descriptor {
   std::string media_type;
   std::string digest;  // valid
   uint64_t size = 0;   // bytes
-  Platform platform;   // all empty: not given
+  Platform platform;   // normalised; all empty: not given
   std::string name;    // org.opencontainers.image.ref.name or io.containerd.image.name, as written
+  std::string data;    // the content itself, when the descriptor brings it: `size` bytes, unchecked
+  std::string
+      uncompressed;  // io.deis.oras.content.digest, when it is a digest: of the inflated tar
+  bool attestation = false;  // describes another entry of its index (buildkit)
 };
 
 struct ImageManifest {
   Descriptor config;
   std::vector<Descriptor> layers;  // bottom first; a digest may occur twice
+  // No container image: `config` is not an image's configuration and layers are of any type. Its
+  // artifactType, or else the type of `config`; empty for images.
+  std::string artifact_type;
 };
 
 struct ImageIndex {
@@ -49,15 +52,15 @@ using ManifestDocument = std::variant<ImageManifest, ImageIndex>;
 
 // `content_type`: what the registry or the descriptor called it; may be empty. kInvalidArgument:
 // malformed, over a limit, schema 1, manifest and index at once, a media type that contradicts the
-// content, a digest that is none, an artifact.
+// content, a digest that is none, an image with a layer of a foreign type.
 StatusOr<ManifestDocument> ParseManifest(absl::string_view bytes, absl::string_view content_type);
 
-// This machine: linux, and amd64 with its level (v1 to v4) or arm64 with v8.
-Platform NodePlatform();
+// The entries of `index` for `node`, best first: the most specific that it can run (PlatformRank),
+// and behind them, in their order, those without a platform. Attestations and what is neither a
+// manifest nor an index are left out. kNotFound when none is left: lists what there is.
+StatusOr<std::vector<Descriptor>> PlatformCandidates(const ImageIndex& index, const Platform& node);
 
-// The entry for `node`: the most specific that it can run (amd64 levels downwards, then 386; arm64,
-// then arm v8 to v5). An index inside the index without a platform is taken when nothing matches.
-// kNotFound lists what there is.
+// The first of them.
 StatusOr<Descriptor> ChoosePlatform(const ImageIndex& index, const Platform& node);
 
 struct ConfigDocument {

@@ -56,7 +56,7 @@ TEST(Manifest, BadDocumentsAreRefusedWithAReason) {
       {"no JSON", "<html>", "", "manifest"},
       {"array", "[]", "", "object"},
       {"empty", "{}", "", "neither"},
-      {"both", R"({"schemaVersion":2,"layers":[],"manifests":[]})", "", "at once"},
+      {"both (CVE-2021-41190)", R"({"schemaVersion":2,"layers":[],"manifests":[]})", "", "at once"},
       {"both, by config", R"({"schemaVersion":2,"config":{},"manifests":[]})", "", "at once"},
       {"schema 1", R"({"schemaVersion":1,"fsLayers":[]})", "", "schema 1"},
       {"schema 1 by type", R"({"fsLayers":[]})",
@@ -68,15 +68,15 @@ TEST(Manifest, BadDocumentsAreRefusedWithAReason) {
        R"({"mediaType":"application/vnd.oci.image.index.v1+json","layers":[]})", "",
        "no application/vnd.oci.image.index"},
       {"duplicate key", R"({"schemaVersion":2,"layers":[],"layers":[]})", "", "layers"},
-      {"artifact", Manifest("application/vnd.cncf.helm.config.v1+json", ""), "", "artifact"},
       {"unknown layer",
        Manifest(kConfigType, Layer("application/vnd.cncf.helm.chart.content.v1.tar+gzip")), "",
        "layers[0].mediaType"},
       {"encrypted",
        Manifest(kConfigType, Layer("application/vnd.oci.image.layer.v1.tar+gzip+encrypted")), "",
        "encrypted"},
-      {"path as digest", R"({"config":{"size":1,"digest":"sha256:../../etc/passwd"},"layers":[]})",
-       "", "config.digest"},
+      {"path as digest (CVE-2024-3727)",
+       R"({"config":{"size":1,"digest":"sha256:../../etc/passwd"},"layers":[]})", "",
+       "config.digest"},
       {"no size", absl::StrCat(R"({"config":{"digest":")", kDigest, R"("},"layers":[]})"), "",
        "size"},
       {"negative size",
@@ -96,6 +96,17 @@ TEST(Manifest, BadDocumentsAreRefusedWithAReason) {
     EXPECT_EQ(document.status().code(), absl::StatusCode::kInvalidArgument) << document.status();
     EXPECT_THAT(std::string(document.status().message()), HasSubstr(row.reason));
   }
+}
+
+TEST(Manifest, ArtifactsAreToldByTheirConfigurationAndMayHaveAnyLayers) {
+  const auto document = ParseManifest(
+      Manifest("application/vnd.cncf.helm.config.v1+json", Layer("application/octet-stream")), "");
+  ASSERT_TRUE(document.ok()) << document.status();
+  const auto& manifest = std::get<ImageManifest>(*document);
+  EXPECT_EQ(manifest.artifact_type, "application/vnd.cncf.helm.config.v1+json");
+  EXPECT_EQ(manifest.layers[0].media_type, "application/octet-stream");
+  const auto image = ParseManifest(Manifest(kConfigType, Layer(kLayerType)), "");
+  EXPECT_EQ(std::get<ImageManifest>(*image).artifact_type, "");
 }
 
 TEST(Manifest, LayersAreLimited) {

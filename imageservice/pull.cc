@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 
 #include <condition_variable>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -13,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "imageservice/explain.h"
 #include "imageservice/image_import.h"
 #include "imageservice/layer_claims.h"
 #include "imageservice/pull_session.h"
@@ -40,6 +42,30 @@ Status PullError(const Status& status, const std::string& reference) {
   const Status named = Annotate(status, absl::StrCat("pull image \"", reference, "\""));
   // The kubelet knows this class of failure by its prefix.
   return absl::IsUnavailable(status) ? Annotate(named, "RegistryUnavailable") : named;
+}
+
+// What a puller may know of our environment: the proxies, and what credential helpers need to run.
+std::vector<std::string> PullerEnvironment() {
+  static constexpr const char* kNames[] = {"PATH",        "HOME",        "http_proxy", "HTTP_PROXY",
+                                           "https_proxy", "HTTPS_PROXY", "all_proxy",  "ALL_PROXY",
+                                           "no_proxy",    "NO_PROXY"};
+  std::vector<std::string> variables;
+  for (const char* name : kNames) {
+    if (const char* value = getenv(name)) variables.push_back(absl::StrCat(name, "=", value));
+  }
+  return variables;
+}
+
+StatusOr<PullTask> MakeTask(const PullerOptions& options, const PullRequest& request) {
+  ASSIGN_OR_RETURN(const Reference reference, ParseReference(request.reference));
+  PullTask task;
+  task.reference = reference.ToString();
+  task.credentials = request.credentials;
+  task.registry_config_path = options.registry_config_path;
+  task.auth_files = options.auth_files;
+  task.environment = PullerEnvironment();
+  task.stall_timeout_ms = static_cast<uint64_t>(options.stall_timeout.count());
+  return task;
 }
 
 }  // namespace
@@ -143,12 +169,7 @@ Puller::~Puller() {
 
 StatusOr<std::shared_ptr<const Image>> Puller::Pull(const PullRequest& request) {
   const std::shared_ptr<State> state = state_;  // the puller may be destroyed under its callers
-  ASSIGN_OR_RETURN(const Reference reference, ParseReference(request.reference));
-  PullTask task;
-  task.reference = reference.ToString();
-  task.credentials = request.credentials;
-  task.registry_config_path = state->options.registry_config_path;
-  task.stall_timeout_ms = static_cast<uint64_t>(state->options.stall_timeout.count());
+  ASSIGN_OR_RETURN(const PullTask task, MakeTask(state->options, request));
   ASSIGN_OR_RETURN(const std::shared_ptr<Operation> operation, state->Join(state, task));
   PullProgress shown;
   for (;;) {
@@ -166,6 +187,20 @@ StatusOr<std::shared_ptr<const Image>> Puller::Pull(const PullRequest& request) 
       return absl::CancelledError(absl::StrCat("pull image \"", task.reference, "\": cancelled"));
     return *result;
   }
+}
+
+StatusOr<PullExplanation> Puller::Explain(const PullRequest& request) {
+  const std::shared_ptr<State> state = state_;
+  ASSIGN_OR_RETURN(const PullTask task, MakeTask(state->options, request));
+  const UniqueFd cancel(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!cancel.valid()) return SyscallError("eventfd");
+  if (!state->Enter(cancel.get()))
+    return absl::CancelledError("the image service is shutting down");
+  auto explanation = RunExplain(
+      {*state->store, state->options.puller_binary, cancel.get(), request.cancelled}, task);
+  state->Leave(cancel.get());
+  if (explanation.ok()) return explanation;
+  return Annotate(explanation.status(), absl::StrCat("explain image \"", task.reference, "\""));
 }
 
 StatusOr<std::vector<std::shared_ptr<const Image>>> Puller::Import(int archive_fd,

@@ -12,6 +12,7 @@
 
 #include "imageservice/credentials.h"
 #include "imageservice/image_store.h"
+#include "imageservice/pull_explanation.h"
 #include "runtime/base/status.h"
 
 namespace gantry::images {
@@ -43,6 +44,8 @@ struct PullerOptions {
   std::string registry_config_path;  // containerd's certs.d layout (hosts.toml), several separated
                                      // by ':'; empty: none
   LayerForm layer_form = LayerForm::kDirectory;  // of new layers
+  std::string auth_files;  // docker config.json or containers auth.json, several separated
+                           // by ':': for requests without credentials; empty: none
   std::chrono::milliseconds stall_timeout{
       60'000};  // a server that sends nothing for so long is given up
 };
@@ -59,8 +62,15 @@ class Puller {
   // last has gone. kNotFound: no such image; kUnavailable ("RegistryUnavailable: …"): nobody
   // answers; kUnauthenticated or kPermissionDenied; kInvalidArgument: no reference, or a manifest
   // that is none; kDataLoss: a digest or size is wrong; kResourceExhausted: disk full, or a layer
-  // over a limit; kFailedPrecondition: hosts.toml is wrong.
+  // over a limit; kFailedPrecondition: hosts.toml, a certificate, or a file of
+  // credentials is wrong, or a credential helper fails; kUnimplemented: an artifact that cannot be
+  // mounted.
   StatusOr<std::shared_ptr<const Image>> Pull(const PullRequest& request);
+
+  // What Pull would do and why; layers are not fetched. OK also when Pull would fail
+  // (PullExplanation::outcome). kInvalidArgument: no reference; kCancelled; kDeadlineExceeded;
+  // kInternal.
+  StatusOr<PullExplanation> Explain(const PullRequest& request);
 
   // Reads a `docker save` or OCI layout archive (file descriptor, sequential); all images in it, in
   // archive order. `name`: the reference to give when the archive has one image without a name; may

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <thread>
@@ -19,6 +18,7 @@
 #include "imageservice/blob_ring.h"
 #include "imageservice/http_client.h"
 #include "imageservice/image_source.h"
+#include "imageservice/pull_explain.h"
 #include "imageservice/puller_confine.h"
 #include "imageservice/puller_protocol.h"
 #include "runtime/base/log.h"
@@ -58,7 +58,9 @@ class PullerProcess {
   // An error means that gantryd has gone or broken the protocol; failures of the task are reported
   // to it.
   Status Run() {
-    const Status opened = OpenSource();
+    ASSIGN_OR_RETURN(const PullerOrder task, ReceiveOrder());
+    if (const auto* explain = std::get_if<ExplainTask>(&task)) return Explain(*explain);
+    const Status opened = OpenSource(task);
     if (!opened.ok()) return End(opened);
     StatusOr<std::vector<FoundImage>> images = source_->Find();
     if (!images.ok()) return End(images.status());
@@ -85,8 +87,14 @@ class PullerProcess {
     return DecodeOrder(*text);
   }
 
-  Status OpenSource() {
-    ASSIGN_OR_RETURN(const PullerOrder order, ReceiveOrder());
+  Status Explain(const ExplainTask& task) {
+    LoadSystemCertificates();
+    PullExplainer explainer(task.pull);
+    RETURN_IF_ERROR(ConfinePuller());
+    return channel_.Send(EncodeExplanation(explainer.Run()), {}, /*wait=*/true);
+  }
+
+  Status OpenSource(const PullerOrder& order) {
     if (const auto* pull = std::get_if<PullTask>(&order)) {
       LoadSystemCertificates();
       ASSIGN_OR_RETURN(source_, OpenRegistrySource(*pull));
@@ -125,19 +133,12 @@ class PullerProcess {
   std::vector<std::thread> threads_;
 };
 
-// libcurl knows http_proxy in small letters only; people write it in both.
-void AcceptUpperCaseProxy() {
-  const char* value = getenv("HTTP_PROXY");
-  if (value != nullptr && getenv("http_proxy") == nullptr) setenv("http_proxy", value, 1);
-}
-
 }  // namespace
 }  // namespace gantry::images
 
 int main() {
   signal(SIGPIPE, SIG_IGN);
   fcntl(gantry::images::kPullerSocket, F_SETFD, FD_CLOEXEC);
-  gantry::images::AcceptUpperCaseProxy();
   curl_global_init(CURL_GLOBAL_DEFAULT);
   gantry::images::PullerProcess process{gantry::UniqueFd(gantry::images::kPullerSocket)};
   const gantry::Status status = process.Run();

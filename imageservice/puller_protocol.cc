@@ -66,7 +66,14 @@ struct OrderEncoder {
             {"reference", task.reference},
             {"credentials", ToJson(task.credentials)},
             {"registry_config_path", task.registry_config_path},
+            {"auth_files", task.auth_files},
+            {"environment", task.environment},
             {"stall_timeout_ms", task.stall_timeout_ms}};
+  }
+  Json operator()(const ExplainTask& task) const {
+    Json order = (*this)(task.pull);
+    order["type"] = "explain";
+    return order;
   }
   Json operator()(const ImportTask& task) const {
     return {{"type", "import"}, {"name", task.name}};
@@ -120,6 +127,18 @@ Credentials ReadCredentialsFrom(const JsonReader& reader) {
   reader.Read("identity_token", credentials.identity_token);
   reader.Read("registry_token", credentials.registry_token);
   return credentials;
+}
+
+PullTask ReadPullTask(const JsonReader& root) {
+  PullTask task;
+  root.Read("reference", task.reference);
+  root.Object("credentials",
+              [&](JsonReader reader) { task.credentials = ReadCredentialsFrom(reader); });
+  root.Read("registry_config_path", task.registry_config_path);
+  root.Read("auth_files", task.auth_files);
+  root.Read("environment", task.environment);
+  root.Read("stall_timeout_ms", task.stall_timeout_ms);
+  return task;
 }
 
 ImageConfig ReadConfigFrom(const JsonReader& reader) {
@@ -199,11 +218,9 @@ StatusOr<PullerOrder> DecodeOrder(absl::string_view text) {
   const std::string type = frame.Text("type");
   PullerOrder order;
   if (type == "pull") {
-    PullTask task{frame.Text("reference"), {}, frame.Text("registry_config_path"), 0};
-    root.Object("credentials",
-                [&](JsonReader reader) { task.credentials = ReadCredentialsFrom(reader); });
-    root.Read("stall_timeout_ms", task.stall_timeout_ms);
-    order = std::move(task);
+    order = ReadPullTask(root);
+  } else if (type == "explain") {
+    order = ExplainTask{ReadPullTask(root)};
   } else if (type == "import") {
     order = ImportTask{frame.Text("name")};
   } else if (type == "fetch") {

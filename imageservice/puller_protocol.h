@@ -36,7 +36,13 @@ struct PullTask {
   std::string reference;
   Credentials credentials;
   std::string registry_config_path;
-  uint64_t stall_timeout_ms = 0;  // 0: the default
+  std::string auth_files;                // logins of this node, when `credentials` are empty
+  std::vector<std::string> environment;  // "NAME=value": for proxies and credential helpers
+  uint64_t stall_timeout_ms = 0;         // 0: the default
+};
+// As a pull, up to the layers: answered with one PullExplanation (pull_explanation.h).
+struct ExplainTask {
+  PullTask pull;
 };
 struct ImportTask {  // descriptors: the archive, an empty file to spool to
   std::string name;
@@ -45,7 +51,7 @@ struct FetchLayer {  // descriptors: BlobRing::writer_memory, BlobRing::writer_s
   std::string digest;
 };
 struct EndOfLayers {};
-using PullerOrder = std::variant<PullTask, ImportTask, FetchLayer, EndOfLayers>;
+using PullerOrder = std::variant<PullTask, ImportTask, FetchLayer, EndOfLayers, ExplainTask>;
 
 struct FoundLayer {
   std::string digest;

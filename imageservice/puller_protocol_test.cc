@@ -23,6 +23,8 @@ TEST(PullerProtocol, OrdersSurviveTheWay) {
   task.reference = "docker.io/library/busybox:1";
   task.credentials = {"u", "p", "a", "s", "i", "r"};
   task.registry_config_path = "/etc/x";
+  task.auth_files = "/etc/a:/etc/b";
+  task.environment = {"http_proxy=http://p:1", "PATH=/bin"};
   task.stall_timeout_ms = 7;
   const auto pull = DecodeOrder(EncodeOrder(task));
   ASSERT_TRUE(pull.ok()) << pull.status();
@@ -30,7 +32,11 @@ TEST(PullerProtocol, OrdersSurviveTheWay) {
   EXPECT_EQ(read.reference, task.reference);
   EXPECT_EQ(read.credentials.registry_token, "r");
   EXPECT_EQ(read.credentials.server_address, "s");
+  EXPECT_EQ(read.auth_files, task.auth_files);
+  EXPECT_EQ(read.environment, task.environment);
   EXPECT_EQ(read.stall_timeout_ms, 7u);
+  const auto explain = DecodeOrder(EncodeOrder(ExplainTask{task}));
+  EXPECT_EQ(std::get<ExplainTask>(*explain).pull.environment, task.environment);
   EXPECT_EQ(std::get<ImportTask>(*DecodeOrder(EncodeOrder(ImportTask{"n"}))).name, "n");
   EXPECT_EQ(std::get<FetchLayer>(*DecodeOrder(EncodeOrder(FetchLayer{kDigest}))).digest, kDigest);
   EXPECT_TRUE(std::holds_alternative<EndOfLayers>(*DecodeOrder(EncodeOrder(EndOfLayers{}))));

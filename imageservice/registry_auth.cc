@@ -87,9 +87,11 @@ std::string Parameter(const AuthChallenge& challenge, const char* name) {
 
 StatusOr<std::string> TokenIn(const std::string& body) {
   const JsonLimits limits = {.max_bytes = kMaxTokenAnswer, .max_depth = 16, .max_values = 10'000};
-  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJson(body, limits));
+  const auto document = ParseJson(body, limits);
+  // Without the parser's words: they quote what it read, which may be the token.
+  if (!document.ok()) return absl::InvalidArgumentError("its answer is no JSON");
   Status status;
-  const JsonReader root(document, status);
+  const JsonReader root(*document, status);
   std::string token, access_token;
   root.Read("token", token);
   root.Read("access_token", access_token);
@@ -109,7 +111,28 @@ std::string AddressHost(absl::string_view address) {
   return host;
 }
 
+// The challenges of all WWW-Authenticate headers.
+std::vector<AuthChallenge> ChallengesIn(const HttpResponse& response) {
+  std::vector<AuthChallenge> challenges;
+  const auto [begin, end] = response.headers.equal_range("www-authenticate");
+  for (auto header = begin; header != end; ++header) {
+    for (AuthChallenge& challenge : ParseChallenges(header->second))
+      challenges.push_back(std::move(challenge));
+  }
+  return challenges;
+}
+
 }  // namespace
+
+bool WantsAnotherToken(const HttpResponse& response) {
+  if (response.status != 401 && response.status != 403) return false;
+  for (const AuthChallenge& challenge : ChallengesIn(response)) {
+    if (challenge.scheme != "bearer") continue;
+    const std::string error = Parameter(challenge, "error");
+    if (error == "insufficient_scope" || error == "invalid_token") return true;
+  }
+  return false;
+}
 
 std::vector<AuthChallenge> ParseChallenges(absl::string_view header) {
   std::vector<AuthChallenge> challenges;
@@ -179,6 +202,25 @@ StatusOr<std::unique_ptr<RegistryAuth>> RegistryAuth::Make(const Credentials& cr
       new RegistryAuth(credentials, std::move(login), registry, repository));
 }
 
+Status RegistryAuth::UseStored(const RegistryEndpoint& endpoint, const Credentials& credentials,
+                               std::string source) {
+  ASSIGN_OR_RETURN(Login login, ReadCredentials(credentials));
+  stored_[endpoint.base.ToString()] = {std::move(login), std::move(source)};
+  return absl::OkStatus();
+}
+
+Login RegistryAuth::LoginFor(const RegistryEndpoint& endpoint) const {
+  const auto stored = stored_.find(endpoint.base.ToString());
+  if (stored != stored_.end()) return stored->second.login;
+  return CredentialsAreFor(credentials_, registry_, endpoint) ? login_ : Login();
+}
+
+std::string RegistryAuth::Who(const RegistryEndpoint& endpoint) const {
+  if (Anonymous(endpoint)) return "nobody is logged in";
+  const auto stored = stored_.find(endpoint.base.ToString());
+  return stored == stored_.end() ? "the credentials of the request" : stored->second.source;
+}
+
 std::string RegistryAuth::Authorization(const RegistryEndpoint& endpoint) const {
   const std::lock_guard lock(mutex_);
   const auto found = values_.find(endpoint.base.ToString());
@@ -189,6 +231,7 @@ Status RegistryAuth::Answer(HttpClient& client, const RegistryEndpoint& endpoint
                             const HttpResponse& refusal, const std::string& used) {
   if (Authorization(endpoint) != used) return absl::OkStatus();
   ASSIGN_OR_RETURN(std::string value, Obtain(client, endpoint, refusal));
+  if (value == used) return absl::UnauthenticatedError(absl::StrCat("it refuses ", Who(endpoint)));
   const std::lock_guard lock(mutex_);
   values_[endpoint.base.ToString()] = std::move(value);
   return absl::OkStatus();
@@ -196,14 +239,8 @@ Status RegistryAuth::Answer(HttpClient& client, const RegistryEndpoint& endpoint
 
 StatusOr<std::string> RegistryAuth::Obtain(HttpClient& client, const RegistryEndpoint& endpoint,
                                            const HttpResponse& refusal) {
-  const bool ours = CredentialsAreFor(credentials_, registry_, endpoint);
-  const Login login = ours ? login_ : Login();
-  std::vector<AuthChallenge> challenges;
-  const auto [begin, end] = refusal.headers.equal_range("www-authenticate");
-  for (auto header = begin; header != end; ++header) {
-    for (AuthChallenge& challenge : ParseChallenges(header->second))
-      challenges.push_back(std::move(challenge));
-  }
+  const Login login = LoginFor(endpoint);
+  const std::vector<AuthChallenge> challenges = ChallengesIn(refusal);
   for (const AuthChallenge& challenge : challenges) {
     if (challenge.scheme != "bearer") continue;
     if (!login.registry_token.empty()) return absl::StrCat("Bearer ", login.registry_token);
@@ -213,7 +250,7 @@ StatusOr<std::string> RegistryAuth::Obtain(HttpClient& client, const RegistryEnd
   for (const AuthChallenge& challenge : challenges) {
     if (challenge.scheme == "basic" && !login.username.empty()) return BasicValue(login);
   }
-  if (!ours && !login_.empty()) {
+  if (login.empty() && !login_.empty()) {
     return absl::UnauthenticatedError("it wants credentials, and those given are for another host");
   }
   return absl::UnauthenticatedError(challenges.empty()

@@ -3,7 +3,7 @@
 //
 // Rules: credentials are for the upstream registry alone, or for the one host that server_address
 // names; they go to it and to the token server that it names, never in the clear when the registry
-// was asked over TLS. Nothing here is logged.
+// was asked over TLS. A token server's redirects are not followed. Nothing here is logged.
 #pragma once
 
 #include <map>
@@ -29,6 +29,10 @@ struct AuthChallenge {
 // Reads one header, which may hold several challenges. What cannot be read ends the list.
 std::vector<AuthChallenge> ParseChallenges(absl::string_view header);
 
+// True when an answer (401, or 403 as RFC 6750 has it) says that another token would do: its bearer
+// challenge has the error insufficient_scope or invalid_token.
+bool WantsAnotherToken(const HttpResponse& response);
+
 // What `credentials` come to: exactly one way, or none.
 struct Login {
   std::string username, password;
@@ -52,12 +56,23 @@ class RegistryAuth {
                                                       const std::string& registry,
                                                       const std::string& repository);
 
+  // What this node's files know for `endpoint`, used there instead of the credentials of Make.
+  // `source` says for people where they come from. Before the first request. kInvalidArgument as
+  // ReadCredentials.
+  Status UseStored(const RegistryEndpoint& endpoint, const Credentials& credentials,
+                   std::string source);
+
+  // Who asks `endpoint`, for texts: "nobody is logged in", "the credentials of the request", or the
+  // source of stored ones.
+  std::string Who(const RegistryEndpoint& endpoint) const;
+  bool Anonymous(const RegistryEndpoint& endpoint) const { return LoginFor(endpoint).empty(); }
+
   // The value to send to `endpoint`; empty: none yet.
   std::string Authorization(const RegistryEndpoint& endpoint) const;
 
   // After a 401 that was answered to `used` (what Authorization returned before): gets a new value
-  // for `endpoint`, unless another thread has. kUnauthenticated: no way in; kUnavailable: the token
-  // server cannot be reached.
+  // for `endpoint`, unless another thread has. kUnauthenticated: no way in, or no other than
+  // `used`; kUnavailable: the token server cannot be reached.
   Status Answer(HttpClient& client, const RegistryEndpoint& endpoint, const HttpResponse& refusal,
                 const std::string& used);
 
@@ -67,6 +82,7 @@ class RegistryAuth {
         login_(std::move(login)),
         registry_(std::move(registry)),
         repository_(std::move(repository)) {}
+  Login LoginFor(const RegistryEndpoint& endpoint) const;
   StatusOr<std::string> Obtain(HttpClient& client, const RegistryEndpoint& endpoint,
                                const HttpResponse& refusal);
   StatusOr<HttpRequest> TokenRequest(const RegistryEndpoint& endpoint,
@@ -77,6 +93,11 @@ class RegistryAuth {
   const Credentials credentials_;
   const Login login_;
   const std::string registry_, repository_;
+  struct Stored {
+    Login login;
+    std::string source;
+  };
+  std::map<std::string, Stored> stored_;  // by endpoint base
   mutable std::mutex mutex_;
   std::map<std::string, std::string> values_;  // by endpoint base
 };

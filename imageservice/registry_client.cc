@@ -75,7 +75,7 @@ StatusOr<FetchedManifest> CheckManifest(HttpResponse response, const std::string
   const std::string claimed(response.Header("docker-content-digest"));
   const std::string& expected = IsDigest(target) ? target : claimed;
   FetchedManifest manifest{std::move(response.body), std::string(response.Header("content-type")),
-                           ""};
+                           "", ""};
   ASSIGN_OR_RETURN(manifest.digest,
                    DigestOf(manifest.bytes, IsDigest(expected) ? expected : "sha256"));
   if (IsDigest(expected) && manifest.digest != expected) {
@@ -165,16 +165,18 @@ std::string RegistryClient::Shown(const RegistryEndpoint& endpoint, absl::string
 
 StatusOr<HttpResponse> RegistryClient::Ask(HttpClient& client, const RegistryEndpoint& endpoint,
                                            const Request& request) const {
-  // Twice: the first token may have run out, or may not cover this scope.
+  // One new token, as the present one may have run out; a second one when the registry says that
+  // the first does not cover this.
   for (int round = 0;; ++round) {
     const std::string used = auth_->Authorization(endpoint);
     ASSIGN_OR_RETURN(HttpResponse response, Follow(client, endpoint, request, used));
-    if (response.status != 401) return response;
-    if (round == 2 || absl::StartsWith(used, "Basic ")) {
+    const bool another = WantsAnotherToken(response);
+    if (response.status != 401 && (!another || round == 2)) return response;
+    if (round == 2 || (round == 1 && !another) || absl::StartsWith(used, "Basic ")) {
       const std::string said = ErrorText(response.body);
-      return absl::UnauthenticatedError(
-          absl::StrCat("it does not exist, or these credentials are refused: HTTP 401",
-                       said.empty() ? "" : ": ", said));
+      return absl::UnauthenticatedError(absl::StrCat("it does not exist, or is not for us (",
+                                                     auth_->Who(endpoint), "): HTTP 401",
+                                                     said.empty() ? "" : ": ", said));
     }
     RETURN_IF_ERROR(auth_->Answer(client, endpoint, response, used));
   }
@@ -197,9 +199,9 @@ StatusOr<HttpResponse> RegistryClient::Follow(HttpClient& client, const Registry
   for (int redirects = 0;; ++redirects) {
     ASSIGN_OR_RETURN(HttpResponse response, client.Exchange(http));
     const bool elsewhere = http.url.Origin() != endpoint.base.Origin();
-    if (elsewhere && (response.status == 401 || response.status == 403)) {
-      // A signed link that has run out; asked again, the registry gives a new one. Its challenges
-      // are nobody's business.
+    if (elsewhere && (response.status >= 400 && response.status <= 403)) {
+      // A signed link that has run out (400 at some stores); asked again, the registry gives a new
+      // one. Its challenges are nobody's business.
       return absl::UnavailableError(
           absl::StrCat("redirected to ", http.url.Shown(), ": HTTP ", response.status));
     }
@@ -242,6 +244,14 @@ StatusOr<FetchedManifest> RegistryClient::ManifestFrom(HttpClient& client,
   }
 }
 
+// Registries say "not found" and "denied" for what only the right login may see.
+Status RegistryClient::Explained(const Status& failure, const RegistryEndpoint& endpoint) const {
+  if (!absl::IsNotFound(failure) && !absl::IsPermissionDenied(failure)) return failure;
+  return Status(failure.code(),
+                absl::StrCat(failure.message(),
+                             " (it is not there, or not for us: ", auth_->Who(endpoint), ")"));
+}
+
 StatusOr<FetchedManifest> RegistryClient::FetchManifest(HttpClient& client,
                                                         const std::string& target,
                                                         uint64_t size) const {
@@ -249,9 +259,12 @@ StatusOr<FetchedManifest> RegistryClient::FetchManifest(HttpClient& client,
   EndpointFailures failures;
   for (const RegistryEndpoint* endpoint : Candidates(IsDigest(target))) {
     StatusOr<FetchedManifest> manifest = ManifestFrom(client, *endpoint, target, size);
-    if (manifest.ok()) return manifest;
+    if (manifest.ok()) {
+      manifest->from = Shown(*endpoint, path);
+      return manifest;
+    }
     NoteFailure(*endpoint, manifest.status());
-    failures.Add(Annotate(manifest.status(), Shown(*endpoint, path)));
+    failures.Add(Annotate(Explained(manifest.status(), *endpoint), Shown(*endpoint, path)));
   }
   return failures.Summary();
 }

@@ -29,6 +29,7 @@ struct FetchedManifest {
   std::string bytes;
   std::string content_type;
   std::string digest;  // computed, sha256 unless it was asked for by another one
+  std::string from;    // the URL that gave it, for texts
 };
 
 // Errors of all methods: kNotFound, kUnavailable (nobody answers, or not in a usable way),
@@ -70,6 +71,7 @@ class RegistryClient {
   Url UrlOf(const RegistryEndpoint& endpoint, absl::string_view path) const;
   StatusOr<HttpResponse> Follow(HttpClient& client, const RegistryEndpoint& endpoint,
                                 const Request& request, const std::string& authorization) const;
+  Status Explained(const Status& failure, const RegistryEndpoint& endpoint) const;
   StatusOr<FetchedManifest> ManifestFrom(HttpClient& client, const RegistryEndpoint& endpoint,
                                          const std::string& target, uint64_t size) const;
 

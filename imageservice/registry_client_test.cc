@@ -11,69 +11,15 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "imageservice/blob_download.h"
 #include "imageservice/digester.h"
+#include "imageservice/testing_client.h"
 #include "imageservice/testing_registry.h"
-#include "imageservice/testing_server.h"
 
 namespace gantry::images {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-std::string Text(const Status& status) { return std::string(status.message()); }
-
-std::string Header(const TestRequest& request, const std::string& name) {
-  const auto found = request.headers.find(name);
-  return found == request.headers.end() ? "" : found->second;
-}
-
-// A client of `a/b` at `server`, with what a test changes.
-struct ClientSetup {
-  Credentials credentials{};
-  std::chrono::milliseconds stall{60'000};
-  std::vector<RegistryEndpoint> mirrors{};
-};
-
-RegistryEndpoint EndpointAt(const std::string& host) {
-  RegistryEndpoint endpoint;
-  endpoint.base = *ParseUrl(absl::StrCat("http://", host, "/v2"));
-  return endpoint;
-}
-
-std::unique_ptr<RegistryClient> MakeClient(const std::string& host, const ClientSetup& setup = {}) {
-  Reference reference = *ParseReference(absl::StrCat(host, "/a/b:1"));
-  auto endpoints = setup.mirrors;
-  endpoints.push_back(EndpointAt(host));
-  endpoints.back().upstream = true;
-  auto auth = *RegistryAuth::Make(setup.credentials, reference.registry, reference.repository);
-  HttpTimeouts timeouts;
-  timeouts.stall = setup.stall;
-  return std::make_unique<RegistryClient>(std::move(endpoints), std::move(reference),
-                                          std::move(auth), timeouts);
-}
-
-StatusOr<std::string> Download(const RegistryClient& registry, const std::string& digest,
-                               uint64_t size) {
-  HttpClient client;
-  Descriptor descriptor;
-  descriptor.digest = digest;
-  descriptor.size = size;
-  std::string bytes;
-  RETURN_IF_ERROR(DownloadBlob(registry, client, descriptor, [&](std::span<const char> piece) {
-    bytes.append(piece.data(), piece.size());
-    return absl::OkStatus();
-  }));
-  return bytes;
-}
-
-std::string Noise(size_t size) {
-  std::string text(size, '\0');
-  uint32_t state = 7;
-  for (char& c : text) c = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
-  return text;
-}
 
 const std::string kBlob = Noise(3'000'000);
 const std::string kDigest = *DigestOf(kBlob);

@@ -7,30 +7,41 @@
 #include <system_error>
 
 #define TOML_EXCEPTIONS 0
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "toml++/toml.h"
 
+#include "imageservice/registry_certificates.h"
 #include "runtime/linux/file.h"
 
 namespace gantry::images {
 namespace {
 
 constexpr size_t kMaxHostsToml = 1 << 20;
-constexpr size_t kMaxPem = 4 << 20;
 constexpr size_t kMaxEndpoints = 32;
 
 Status Misconfigured(absl::string_view where, absl::string_view problem) {
   return absl::FailedPreconditionError(absl::StrCat(where, ": ", problem));
 }
 
-StatusOr<std::string> ReadPem(const std::string& directory, const std::string& name) {
-  const std::string path = absl::StartsWith(name, "/") ? name : absl::StrCat(directory, "/", name);
-  StatusOr<std::string> text = ReadFileAt(AT_FDCWD, path, kMaxPem);
-  if (!text.ok()) return Misconfigured(path, text.status().message());
-  return text;
+// Files are named relative to the directory of their hosts.toml.
+std::string PathOf(const std::string& directory, const std::string& name) {
+  return absl::StartsWith(name, "/") ? name : absl::StrCat(directory, "/", name);
+}
+
+Status UseAuthority(const std::string& path, RegistryEndpoint& endpoint) {
+  endpoint.tls_files.push_back(path);
+  return AddAuthority(path, endpoint.tls);
+}
+
+Status UseClientPair(const std::string& certificate, const std::string& key,
+                     RegistryEndpoint& endpoint) {
+  endpoint.tls_files.push_back(certificate);
+  if (key != certificate) endpoint.tls_files.push_back(key);
+  return SetClientPair(certificate, key, endpoint.tls);
 }
 
 // The address as containerd reads it: https without a scheme (http on loopback), the API's root
@@ -63,11 +74,23 @@ class HostTable {
     endpoint.base = *std::move(url);
     RETURN_IF_ERROR(ReadBool("skip_verify", endpoint.tls.skip_verify));
     RETURN_IF_ERROR(ReadCapabilities(endpoint));
-    RETURN_IF_ERROR(ReadCa(endpoint.tls));
-    RETURN_IF_ERROR(ReadClient(endpoint.tls));
+    RETURN_IF_ERROR(ReadCa(endpoint));
+    RETURN_IF_ERROR(ReadClient(endpoint));
     RETURN_IF_ERROR(ReadHeaders(endpoint));
     RETURN_IF_ERROR(ReadDialTimeout(endpoint));
     return endpoint;
+  }
+
+  // The keys that mean nothing to us.
+  void NoteUnknown(std::vector<std::string>& notes) const {
+    static constexpr absl::string_view kKnown[] = {
+        "capabilities", "ca", "client", "skip_verify", "header", "dial_timeout", "override_path"};
+    for (const auto& [key, value] : table_) {
+      const absl::string_view name(key.str().data(), key.str().size());
+      if (name_.empty() && (name == "server" || name == "host")) continue;
+      if (std::find(std::begin(kKnown), std::end(kKnown), name) == std::end(kKnown))
+        notes.push_back(absl::StrCat(Where(), ": the unknown key \"", name, "\" is ignored"));
+    }
   }
 
  private:
@@ -107,49 +130,50 @@ class HostTable {
     if (node == nullptr) return absl::OkStatus();
     if (!node->is_array()) return Wrong("capabilities", "must be a list");
     ASSIGN_OR_RETURN(const auto names, Strings(*node, "capabilities"));
+    if (names.empty()) return absl::OkStatus();  // containerd: all
     endpoint.can_resolve = endpoint.can_pull = false;
-    for (const std::string& name : names) {
+    for (const std::string& written : names) {
+      const std::string name = absl::AsciiStrToLower(written);
       if (name == "resolve") {
         endpoint.can_resolve = true;
       } else if (name == "pull") {
         endpoint.can_pull = true;
       } else if (name != "push" && name != "referrers") {
-        return Wrong("capabilities", absl::StrCat("has the unknown name \"", name, "\""));
+        return Wrong("capabilities", absl::StrCat("has the unknown name \"", written, "\""));
       }
     }
     return absl::OkStatus();
   }
 
-  Status ReadCa(TlsOptions& tls) const {
+  Status ReadCa(RegistryEndpoint& endpoint) const {
     const toml::node* node = table_.get("ca");
     if (node == nullptr) return absl::OkStatus();
     ASSIGN_OR_RETURN(const auto names, Strings(*node, "ca"));
-    for (const std::string& name : names) {
-      ASSIGN_OR_RETURN(const std::string pem, ReadPem(directory_, name));
-      absl::StrAppend(&tls.extra_ca, pem, "\n");
-    }
+    for (const std::string& name : names)
+      RETURN_IF_ERROR(UseAuthority(PathOf(directory_, name), endpoint));
     return absl::OkStatus();
   }
 
-  // "both.pem", ["both.pem"], or [["cert.pem", "key.pem"], …]: the first pair is used, as one
-  // connection shows one.
-  Status ReadClient(TlsOptions& tls) const {
+  // "both.pem", or a list whose elements are "both.pem" or ["cert.pem", "key.pem"]: the first one
+  // is used, as one connection shows one.
+  Status ReadClient(RegistryEndpoint& endpoint) const {
     const toml::node* node = table_.get("client");
     if (node == nullptr) return absl::OkStatus();
-    std::vector<std::string> pair;
-    const toml::array* array = node->as_array();
-    if (array != nullptr && !array->empty() && array->get(0)->is_array()) {
-      ASSIGN_OR_RETURN(pair, Strings(*array->get(0), "client"));
+    std::vector<std::vector<std::string>> pairs;
+    if (const toml::array* array = node->as_array()) {
+      for (const toml::node& element : *array) {
+        ASSIGN_OR_RETURN(pairs.emplace_back(), Strings(element, "client"));
+        if (element.is_array() && pairs.back().size() != 2)
+          return Wrong("client", "must hold pairs of certificate and key");
+      }
+      if (pairs.empty()) return absl::OkStatus();
     } else {
-      ASSIGN_OR_RETURN(pair, Strings(*node, "client"));
-      pair.resize(std::min<size_t>(pair.size(), 1));
+      ASSIGN_OR_RETURN(pairs.emplace_back(), Strings(*node, "client"));
     }
-    if (pair.empty() || pair.size() > 2)
-      return Wrong("client", "must be pairs of certificate and key");
-    if (pair.size() == 1 || pair[1].empty()) pair = {pair[0], pair[0]};
-    ASSIGN_OR_RETURN(tls.client_cert, ReadPem(directory_, pair[0]));
-    ASSIGN_OR_RETURN(tls.client_key, ReadPem(directory_, pair[1]));
-    return absl::OkStatus();
+    const std::string certificate = PathOf(directory_, pairs[0][0]);
+    const bool apart = pairs[0].size() == 2 && !pairs[0][1].empty();
+    return UseClientPair(certificate, apart ? PathOf(directory_, pairs[0][1]) : certificate,
+                         endpoint);
   }
 
   Status ReadHeaders(RegistryEndpoint& endpoint) const {
@@ -201,7 +225,7 @@ void MarkMirror(const std::string& registry, RegistryEndpoint& endpoint) {
 }
 
 // Docker's form: *.crt are authorities, x.cert and x.key a client's pair.
-Status ReadDockerCertificates(const std::string& directory, TlsOptions& tls) {
+Status ReadDockerCertificates(const std::string& directory, RegistryEndpoint& endpoint) {
   std::vector<std::string> names;
   std::error_code error;
   for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
@@ -212,11 +236,10 @@ Status ReadDockerCertificates(const std::string& directory, TlsOptions& tls) {
   std::sort(names.begin(), names.end());
   for (const std::string& name : names) {
     if (absl::EndsWith(name, ".crt")) {
-      ASSIGN_OR_RETURN(const std::string pem, ReadPem(directory, name));
-      absl::StrAppend(&tls.extra_ca, pem, "\n");
-    } else if (absl::EndsWith(name, ".cert") && tls.client_cert.empty()) {
-      ASSIGN_OR_RETURN(tls.client_cert, ReadPem(directory, name));
-      ASSIGN_OR_RETURN(tls.client_key, ReadPem(directory, name.substr(0, name.size() - 4) + "key"));
+      RETURN_IF_ERROR(UseAuthority(PathOf(directory, name), endpoint));
+    } else if (absl::EndsWith(name, ".cert") && endpoint.tls.client_cert.empty()) {
+      const std::string key = name.substr(0, name.size() - 4) + "key";
+      RETURN_IF_ERROR(UseClientPair(PathOf(directory, name), PathOf(directory, key), endpoint));
     }
   }
   return absl::OkStatus();
@@ -242,12 +265,17 @@ std::string FindDirectory(const std::string& registry, const std::string& config
 }
 
 // The [host."…"] tables in the order of the file: the parser sorts them by name.
-std::vector<std::pair<std::string, const toml::table*>> MirrorsInOrder(const toml::table& root) {
+StatusOr<std::vector<std::pair<std::string, const toml::table*>>> MirrorsInOrder(
+    const toml::table& root, const std::string& file) {
   std::vector<std::pair<std::string, const toml::table*>> mirrors;
-  const toml::table* hosts = root["host"].as_table();
+  const toml::node* hosts = root.get("host");
   if (hosts == nullptr) return mirrors;
-  for (const auto& [key, node] : *hosts) {
-    if (node.is_table()) mirrors.emplace_back(std::string(key.str()), node.as_table());
+  if (!hosts->is_table()) return Misconfigured(file, "host must be tables: [host.\"URL\"]");
+  for (const auto& [key, node] : *hosts->as_table()) {
+    const std::string address(key.str());
+    if (!node.is_table())
+      return Misconfigured(file, absl::StrCat("host \"", address, "\" must be a table"));
+    mirrors.emplace_back(address, node.as_table());
   }
   const auto line = [](const auto& mirror) { return mirror.second->source().begin.line; };
   std::stable_sort(mirrors.begin(), mirrors.end(),
@@ -255,51 +283,62 @@ std::vector<std::pair<std::string, const toml::table*>> MirrorsInOrder(const tom
   return mirrors;
 }
 
-}  // namespace
-
-StatusOr<std::vector<RegistryEndpoint>> ParseHostsToml(const std::string& registry,
-                                                       const std::string& directory,
-                                                       absl::string_view text) {
-  const toml::parse_result parsed = toml::parse(std::string_view(text.data(), text.size()));
-  if (!parsed) {
-    return Misconfigured(
-        absl::StrCat(directory, "/hosts.toml:", parsed.error().source().begin.line),
-        std::string(parsed.error().description()));
-  }
-  const toml::table& root = parsed.table();
-  std::vector<RegistryEndpoint> endpoints;
-  for (const auto& [address, table] : MirrorsInOrder(root)) {
-    if (endpoints.size() == kMaxEndpoints) return Misconfigured(directory, "more than 32 hosts");
-    ASSIGN_OR_RETURN(
-        RegistryEndpoint endpoint,
-        HostTable(*table, directory, absl::StrCat("host \"", address, "\"")).Read(address));
+Status ReadMirrors(const toml::table& root, const std::string& registry,
+                   const std::string& directory, RegistryHosts& hosts) {
+  ASSIGN_OR_RETURN(const auto mirrors, MirrorsInOrder(root, hosts.source));
+  if (mirrors.size() > kMaxEndpoints) return Misconfigured(hosts.source, "more than 32 hosts");
+  for (const auto& [address, table] : mirrors) {
+    const HostTable reader(*table, directory, absl::StrCat("host \"", address, "\""));
+    ASSIGN_OR_RETURN(RegistryEndpoint endpoint, reader.Read(address));
+    reader.NoteUnknown(hosts.notes);
     MarkMirror(registry, endpoint);
-    endpoints.push_back(std::move(endpoint));
+    hosts.endpoints.push_back(std::move(endpoint));
   }
-  const toml::node* server_node = root.get("server");
-  if (server_node != nullptr && !server_node->is_string()) {
-    return Misconfigured(directory + "/hosts.toml", "server must be a string");
-  }
-  const std::string server = server_node == nullptr ? "" : server_node->as_string()->get();
-  ASSIGN_OR_RETURN(RegistryEndpoint endpoint,
-                   HostTable(root, directory, "").Read(server.empty() ? registry : server));
-  MarkMirror(registry, endpoint);
-  endpoint.upstream = true;
-  endpoints.push_back(std::move(endpoint));
-  return endpoints;
+  return absl::OkStatus();
 }
 
-StatusOr<std::vector<RegistryEndpoint>> FindEndpoints(const std::string& registry,
-                                                      const std::string& config_path) {
+}  // namespace
+
+StatusOr<RegistryHosts> ParseHostsToml(const std::string& registry, const std::string& directory,
+                                       absl::string_view text) {
+  RegistryHosts hosts;
+  hosts.source = directory + "/hosts.toml";
+  const toml::parse_result parsed = toml::parse(std::string_view(text.data(), text.size()));
+  if (!parsed) {
+    return Misconfigured(absl::StrCat(hosts.source, ":", parsed.error().source().begin.line),
+                         std::string(parsed.error().description()));
+  }
+  const toml::table& root = parsed.table();
+  RETURN_IF_ERROR(ReadMirrors(root, registry, directory, hosts));
+  const toml::node* server_node = root.get("server");
+  if (server_node != nullptr && !server_node->is_string()) {
+    return Misconfigured(hosts.source, "server must be a string");
+  }
+  const std::string server = server_node == nullptr ? "" : server_node->as_string()->get();
+  const HostTable reader(root, directory, "");
+  ASSIGN_OR_RETURN(RegistryEndpoint endpoint, reader.Read(server.empty() ? registry : server));
+  reader.NoteUnknown(hosts.notes);
+  MarkMirror(registry, endpoint);
+  endpoint.upstream = true;
+  hosts.endpoints.push_back(std::move(endpoint));
+  return hosts;
+}
+
+StatusOr<RegistryHosts> FindHosts(const std::string& registry, const std::string& config_path) {
+  RegistryHosts hosts;
   const std::string directory = FindDirectory(registry, config_path);
   ASSIGN_OR_RETURN(RegistryEndpoint upstream, DefaultEndpoint(registry));
-  if (directory.empty()) return std::vector<RegistryEndpoint>{std::move(upstream)};
-  const StatusOr<std::string> text = ReadFileAt(AT_FDCWD, directory + "/hosts.toml", kMaxHostsToml);
-  if (text.ok()) return ParseHostsToml(registry, directory, *text);
-  if (ErrnoOf(text.status()) != ENOENT)
-    return Misconfigured(directory + "/hosts.toml", text.status().message());
-  RETURN_IF_ERROR(ReadDockerCertificates(directory, upstream.tls));
-  return std::vector<RegistryEndpoint>{std::move(upstream)};
+  if (!directory.empty()) {
+    const std::string file = directory + "/hosts.toml";
+    const StatusOr<std::string> text = ReadFileAt(AT_FDCWD, file, kMaxHostsToml);
+    if (text.ok() && !text->empty()) return ParseHostsToml(registry, directory, *text);
+    if (!text.ok() && ErrnoOf(text.status()) != ENOENT)
+      return Misconfigured(file, text.status().message());
+    hosts.source = directory;
+    RETURN_IF_ERROR(ReadDockerCertificates(directory, upstream));
+  }
+  hosts.endpoints.push_back(std::move(upstream));
+  return hosts;
 }
 
 }  // namespace gantry::images

@@ -23,20 +23,26 @@ struct RegistryEndpoint {
   std::string query;        // ns=<registry> for a mirror, else empty
   std::vector<std::pair<std::string, std::string>> headers;
   TlsOptions tls;
+  std::vector<std::string> tls_files;         // where `tls` came from, for people
   std::chrono::milliseconds dial_timeout{0};  // 0: the default
 };
 
-// In the order to try them; never empty. `registry` is Reference::registry; `config_path` holds one
-// or more directories separated by colons, each with <host>/hosts.toml, <host>_<port>_/hosts.toml
-// and _default/hosts.toml; empty: none. Reads the certificates that it finds. kFailedPrecondition:
-// a file is malformed or cannot be read; the text names it.
-StatusOr<std::vector<RegistryEndpoint>> FindEndpoints(const std::string& registry,
-                                                      const std::string& config_path);
+struct RegistryHosts {
+  std::vector<RegistryEndpoint> endpoints;  // in the order to try them; never empty
+  std::string source;                       // the file or folder that decided; empty: none is there
+  std::vector<std::string> notes;           // what was ignored in it
+};
 
-// The part of FindEndpoints that reads no directory: `text` is the content of
-// `directory`/hosts.toml.
-StatusOr<std::vector<RegistryEndpoint>> ParseHostsToml(const std::string& registry,
-                                                       const std::string& directory,
-                                                       absl::string_view text);
+// `registry` is Reference::registry; `config_path` holds one or more directories separated by
+// colons, each with <host>/, <host>_<port>_/ and _default/; empty: none. The first directory that
+// is there decides, with its hosts.toml or, without one (or with an empty one), docker's *.crt,
+// *.cert and *.key. Reads the certificates that it finds. kFailedPrecondition: a file is malformed
+// or cannot be read; the text names it (containerd falls back to defaults there, and asks hosts
+// that nobody meant). Unknown keys are ignored, as containerd does, and noted.
+StatusOr<RegistryHosts> FindHosts(const std::string& registry, const std::string& config_path);
+
+// The part of FindHosts that reads no directory: `text` is the content of `directory`/hosts.toml.
+StatusOr<RegistryHosts> ParseHostsToml(const std::string& registry, const std::string& directory,
+                                       absl::string_view text);
 
 }  // namespace gantry::images

@@ -1,9 +1,14 @@
 #include "imageservice/testing_server.h"
 
 #include <netinet/in.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+
+#include <memory>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -20,6 +25,21 @@ struct sockaddr_in Loopback(uint16_t port) {
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   return address;
+}
+
+UniqueFd ListenOnIpv6(uint16_t* port) {
+  UniqueFd listener(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  struct sockaddr_in6 address = {};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  socklen_t size = sizeof(address);
+  // A machine without IPv6 has no ::1: port 0 says so.
+  *port = 0;
+  if (bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) return listener;
+  GANTRY_CHECK(listen(listener.get(), 64) == 0);
+  GANTRY_CHECK(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  *port = ntohs(address.sin6_port);
+  return listener;
 }
 
 UniqueFd Listen(uint16_t* port) {
@@ -81,10 +101,75 @@ std::optional<TestRequest> TakeRequest(std::string& buffer) {
   return request;
 }
 
+using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;
+
+X509* ReadCertificate(const std::string& pem) {
+  const Bio reader(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())), BIO_free);
+  return PEM_read_bio_X509(reader.get(), nullptr, nullptr, nullptr);
+}
+
+// What a connection needs to speak TLS.
+SSL_CTX* MakeContext(const TestServerOptions& options) {
+  SSL_CTX* context = SSL_CTX_new(TLS_server_method());
+  const std::unique_ptr<X509, decltype(&X509_free)> own(ReadCertificate(options.certificate),
+                                                        X509_free);
+  const Bio reader(BIO_new_mem_buf(options.key.data(), static_cast<int>(options.key.size())),
+                   BIO_free);
+  const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(
+      PEM_read_bio_PrivateKey(reader.get(), nullptr, nullptr, nullptr), EVP_PKEY_free);
+  GANTRY_CHECK(SSL_CTX_use_certificate(context, own.get()) == 1);
+  GANTRY_CHECK(SSL_CTX_use_PrivateKey(context, key.get()) == 1);
+  if (options.client_authority.empty()) return context;
+  const std::unique_ptr<X509, decltype(&X509_free)> authority(
+      ReadCertificate(options.client_authority), X509_free);
+  GANTRY_CHECK(X509_STORE_add_cert(SSL_CTX_get_cert_store(context), authority.get()) == 1);
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  return context;
+}
+
 }  // namespace
 
-TestServer::TestServer(Handler handler)
-    : handler_(std::move(handler)), listener_(Listen(&port_)), stop_(eventfd(0, EFD_CLOEXEC)) {
+// A client's connection, in the clear or over TLS.
+class TestConnection {
+ public:
+  explicit TestConnection(int socket) : socket_(socket) {}
+
+  // False when the handshake fails.
+  bool StartTls(const TestServerOptions& options) {
+    context_.reset(MakeContext(options));
+    tls_.reset(SSL_new(context_.get()));
+    SSL_set_fd(tls_.get(), socket_.get());
+    return SSL_accept(tls_.get()) == 1;
+  }
+  ssize_t Receive(char* data, size_t size) {
+    if (tls_ == nullptr) return recv(socket_.get(), data, size, 0);
+    return SSL_read(tls_.get(), data, static_cast<int>(size));
+  }
+  bool Send(absl::string_view data) {
+    if (tls_ == nullptr) return SendAll(socket_.get(), data);
+    return data.empty() || SSL_write(tls_.get(), data.data(), static_cast<int>(data.size())) > 0;
+  }
+  // Waits until there is something to receive; false when `stop` is readable first.
+  bool Wait(int stop) const {
+    if (tls_ != nullptr && SSL_pending(tls_.get()) > 0) return true;
+    struct pollfd polls[] = {{socket_.get(), POLLIN, 0}, {stop, POLLIN, 0}};
+    poll(polls, 2, -1);
+    return polls[1].revents == 0;
+  }
+  int fd() const { return socket_.get(); }
+
+ private:
+  const UniqueFd socket_;
+  std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context_{nullptr, SSL_CTX_free};
+  std::unique_ptr<SSL, decltype(&SSL_free)> tls_{nullptr, SSL_free};
+};
+
+TestServer::TestServer(TestServerOptions options, Handler handler)
+    : options_(std::move(options)),
+      handler_(std::move(handler)),
+      listener_(options_.ipv6 ? ListenOnIpv6(&port_) : Listen(&port_)),
+      stop_(eventfd(0, EFD_CLOEXEC)) {
+  signal(SIGPIPE, SIG_IGN);  // OpenSSL writes without MSG_NOSIGNAL
   accepting_ = std::thread([this] { Accept(); });
 }
 
@@ -94,7 +179,9 @@ TestServer::~TestServer() {
   for (std::thread& connection : connections_) connection.join();
 }
 
-std::string TestServer::host() const { return absl::StrCat("127.0.0.1:", port_); }
+std::string TestServer::host() const {
+  return absl::StrCat(options_.ipv6 ? "[::1]:" : "127.0.0.1:", port_);
+}
 
 std::vector<TestRequest> TestServer::requests() const {
   const std::lock_guard lock(mutex_);
@@ -118,15 +205,13 @@ void TestServer::Accept() {
   }
 }
 
-void TestServer::Serve(int connection) {
-  const UniqueFd owner(connection);
+void TestServer::Serve(int socket) {
+  TestConnection connection(socket);
+  if (!options_.certificate.empty() && !connection.StartTls(options_)) return;
   std::string buffer;
-  for (;;) {
-    struct pollfd polls[] = {{connection, POLLIN, 0}, {stop_.get(), POLLIN, 0}};
-    poll(polls, 2, -1);
-    if (polls[1].revents != 0) return;
+  while (connection.Wait(stop_.get())) {
     char piece[65536];
-    const ssize_t size = recv(connection, piece, sizeof(piece), 0);
+    const ssize_t size = connection.Receive(piece, sizeof(piece));
     if (size <= 0) return;
     buffer.append(piece, static_cast<size_t>(size));
     while (std::optional<TestRequest> request = TakeRequest(buffer)) {
@@ -136,13 +221,14 @@ void TestServer::Serve(int connection) {
         requests_.push_back(*request);
         response = handler_(*request);
       }
+      if (request->method == "CONNECT" && response.status == 200) return Tunnel(connection);
       Answer(connection, response);
       if (response.cut_after.has_value()) return;
     }
   }
 }
 
-void TestServer::Answer(int connection, const TestResponse& response) {
+void TestServer::Answer(TestConnection& connection, const TestResponse& response) {
   std::string head = absl::StrCat("HTTP/1.1 ", response.status, " Said\r\nContent-Length: ",
                                   response.content_length.value_or(response.body.size()), "\r\n");
   for (const auto& [name, value] : response.headers)
@@ -150,11 +236,29 @@ void TestServer::Answer(int connection, const TestResponse& response) {
   absl::string_view body = response.body;
   if (response.cut_after.has_value()) body = body.substr(0, *response.cut_after);
   if (response.stall_after.has_value()) body = body.substr(0, *response.stall_after);
-  if (!SendAll(connection, absl::StrCat(head, "\r\n")) || !SendAll(connection, body)) return;
-  if (!response.stall_after.has_value()) return;
+  if (!connection.Send(absl::StrCat(head, "\r\n")) || !connection.Send(body)) return;
   // Until the client hangs up or the server ends.
-  struct pollfd polls[] = {{connection, POLLIN, 0}, {stop_.get(), POLLIN, 0}};
-  poll(polls, 2, -1);
+  if (response.stall_after.has_value()) connection.Wait(stop_.get());
+}
+
+void TestServer::Tunnel(TestConnection& connection) {
+  const UniqueFd other(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const struct sockaddr_in address = Loopback(options_.tunnel_to.value());
+  if (connect(other.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+    return;
+  connection.Send("HTTP/1.1 200 Connected\r\n\r\n");
+  for (;;) {
+    struct pollfd polls[] = {
+        {connection.fd(), POLLIN, 0}, {other.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
+    poll(polls, 3, -1);
+    if (polls[2].revents != 0) return;
+    const int from = polls[0].revents != 0 ? connection.fd() : other.get();
+    char piece[65536];
+    const ssize_t size = recv(from, piece, sizeof(piece), 0);
+    if (size <= 0) return;
+    SendAll(from == other.get() ? connection.fd() : other.get(),
+            absl::string_view(piece, static_cast<size_t>(size)));
+  }
 }
 
 StatusOr<TestAnswer> TestExchange(uint16_t port, const TestRequest& request) {

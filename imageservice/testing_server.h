@@ -1,5 +1,5 @@
 // For tests: an HTTP server on loopback that answers what the test says, mistakes of servers
-// included.
+// included; over TLS, on IPv6, or as a proxy if wanted.
 #pragma once
 
 #include <atomic>
@@ -35,25 +35,39 @@ struct TestResponse {
   std::optional<size_t> stall_after{};
 };
 
+struct TestServerOptions {
+  bool ipv6 = false;                 // on [::1]
+  std::string certificate{}, key{};  // PEM: speaks TLS
+  std::string client_authority{};    // PEM: clients must show a certificate of it
+  std::optional<uint16_t>
+      tunnel_to{};  // CONNECT leads to this port of 127.0.0.1, whatever it names
+};
+
+class TestConnection;
+
 class TestServer {
  public:
   using Handler = std::function<TestResponse(const TestRequest&)>;
 
   // Listens on a free port of 127.0.0.1. `handler` is called from many threads, one call at a time.
-  explicit TestServer(Handler handler);
+  explicit TestServer(Handler handler) : TestServer({}, std::move(handler)) {}
+  TestServer(TestServerOptions options, Handler handler);
   ~TestServer();
 
-  // 127.0.0.1:<port>
+  // 127.0.0.1:<port> or [::1]:<port>
   std::string host() const;
+  uint16_t port() const { return port_; }
   std::vector<TestRequest> requests() const;
   // How many requests had this path.
   int Count(const std::string& path) const;
 
  private:
   void Accept();
-  void Serve(int connection);
-  void Answer(int connection, const TestResponse& response);
+  void Serve(int socket);
+  void Answer(TestConnection& connection, const TestResponse& response);
+  void Tunnel(TestConnection& connection);
 
+  const TestServerOptions options_;
   const Handler handler_;
   uint16_t port_ = 0;
   UniqueFd listener_;

@@ -85,6 +85,17 @@ StatusOr<std::unique_ptr<streaming::Server>> StartStreaming(const Config& config
   return streaming::Server::Start(options, log);
 }
 
+StatusOr<images::LayerForm> ChooseLayerForm(const Node& node) {
+  const std::string& wish = node.config.image.layer_form;
+  const bool possible = node.snapshots->erofs_support() != images::ErofsSupport::kNone;
+  if (wish == "directory") return images::LayerForm::kDirectory;
+  if (possible) return images::LayerForm::kErofs;
+  if (wish == "auto") return images::LayerForm::kDirectory;
+  return absl::FailedPreconditionError(
+      absl::StrCat("image.layer_form is \"erofs\", and EROFS layers cannot be mounted here: ",
+                   node.snapshots->erofs_reason()));
+}
+
 Status OpenParts(Node* node) {
   const Config& config = node->config;
   const std::string binaries = BinaryDirectory(config);
@@ -95,14 +106,18 @@ Status OpenParts(Node* node) {
   RETURN_IF_ERROR(MakeShimCgroup(node));
   ASSIGN_OR_RETURN_CONTEXT(node->store, Store::Open(config.root), "open the store");
   ASSIGN_OR_RETURN_CONTEXT(node->images, images::ImageStore::Open(config.root), "open the images");
-  ASSIGN_OR_RETURN_CONTEXT(node->snapshots,
-                           images::Snapshots::Open(node->images.get(), config.root + "/snapshots"),
-                           "open the snapshots");
+  images::WorkshopOptions workshop;
+  workshop.pin = config.state + "/workshop";
+  ASSIGN_OR_RETURN_CONTEXT(
+      node->snapshots,
+      images::Snapshots::Open(node->images.get(), config.root + "/snapshots", workshop),
+      "open the snapshots");
   ProbeUserNamespaces(node);
   images::PullerOptions puller;
   puller.puller_binary = binaries + "/gantry-puller";
   puller.unpacker_binary = binaries + "/gantry-unpacker";
   puller.registry_config_path = config.image.registry_config_path;
+  ASSIGN_OR_RETURN(puller.layer_form, ChooseLayerForm(*node));
   node->puller = std::make_unique<images::Puller>(node->images.get(), puller);
   NetworkOptions network;
   network.conf_dir = config.network.conf_dir;

@@ -59,6 +59,10 @@ std::string ConfigJson(const Node& node) {
         {"problem", network.problem}}},
       {"registry", {{"configPath", config.image.registry_config_path}}},
       {"maxConcurrentLayers", config.image.max_concurrent_layers},
+      {"layers",
+       {{"form", config.image.layer_form},
+        {"erofs", images::ErofsSupportName(node.snapshots->erofs_support())},
+        {"reason", node.snapshots->erofs_reason()}}},
   };
   return DumpJson(json);
 }

@@ -149,6 +149,7 @@ class ArchiveSource : public ImageSource {
     }
     image.config = std::move(document.config);
     image.config_size = config.size();
+    image.documents.config = config;
     for (size_t i = 0; i < layers.size(); ++i) {
       layers_[layers[i].first] = layers[i].second;
       image.layers.push_back({layers[i].first, layers[i].second.size, document.diff_ids[i]});
@@ -173,9 +174,9 @@ class ArchiveSource : public ImageSource {
   }
 
   StatusOr<FoundImage> ReadLayoutImage(const Descriptor& entry) {
-    ASSIGN_OR_RETURN(const ImageManifest manifest, ReachManifest(entry));
-    ASSIGN_OR_RETURN(const std::string config, ReadBlob(manifest.config, kMaxConfigBytes));
     FoundImage image;
+    ASSIGN_OR_RETURN(const ImageManifest manifest, ReachManifest(entry, &image.documents.manifest));
+    ASSIGN_OR_RETURN(const std::string config, ReadBlob(manifest.config, kMaxConfigBytes));
     image.id = manifest.config.digest;
     NameLayoutImage(entry, image);
     std::vector<std::pair<std::string, ArchiveFile>> layers;
@@ -188,10 +189,11 @@ class ArchiveSource : public ImageSource {
     return image;
   }
 
-  StatusOr<ImageManifest> ReachManifest(Descriptor descriptor) const {
+  // `bytes`: gets the manifest as it stands in the archive.
+  StatusOr<ImageManifest> ReachManifest(Descriptor descriptor, std::string* bytes) const {
     for (int depth = 0; depth <= kMaxIndexDepth; ++depth) {
-      ASSIGN_OR_RETURN(const std::string text, ReadBlob(descriptor, kMaxManifestBytes));
-      ASSIGN_OR_RETURN(ManifestDocument document, ParseManifest(text, descriptor.media_type));
+      ASSIGN_OR_RETURN(*bytes, ReadBlob(descriptor, kMaxManifestBytes));
+      ASSIGN_OR_RETURN(ManifestDocument document, ParseManifest(*bytes, descriptor.media_type));
       if (auto* manifest = std::get_if<ImageManifest>(&document)) {
         if (manifest->artifact_type.empty()) return std::move(*manifest);
         return absl::UnimplementedError(absl::StrCat("it is an artifact (", manifest->artifact_type,

@@ -31,8 +31,8 @@ class ErofsWriter : public TarConsumer {
   Status OnData(uint64_t offset, absl::string_view bytes) override;
   Status OnEntryEnd() override;
 
-  // Between OnEntry and OnEntryEnd: where in `data` the entry's content begins; none when it does not
-  // lie there.
+  // Between OnEntry and OnEntryEnd: where in `data` the entry's content begins; none when it does
+  // not lie there.
   std::optional<uint64_t> PlaceInData() const;
 
   struct Result {
@@ -64,7 +64,7 @@ class ErofsWriter : public TarConsumer {
   ErofsTree::Id parent_ = ErofsTree::kRoot;  // of the entry
   Open open_ = Open::kNone;
   uint64_t place_ = 0;  // in `data`, of the file being written
-  std::string name_;  // of the file being written
+  std::string name_;    // of the file being written
   ErofsNewInode inode_;
 };
 

@@ -23,6 +23,12 @@ struct ImageConfig {
   std::string architecture, os;
 };
 
+// What an image's digests are of, byte for byte: kept on disk for export.
+struct ImageDocuments {
+  std::string config;    // sha256 is the image's id; empty for an artifact
+  std::string manifest;  // as pulled; empty when the image came from an archive of docker's
+};
+
 // An image on this node. Immutable; the store swaps whole values.
 struct Image {
   std::string id;                         // "sha256:<hex>" of the configuration blob

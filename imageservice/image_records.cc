@@ -9,6 +9,7 @@
 #define JSON_NO_IO
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include <nlohmann/json.hpp>
 
@@ -23,7 +24,10 @@ constexpr int kBusyMilliseconds = 5000;
 constexpr char kSchema[] =
     "CREATE TABLE IF NOT EXISTS images(id TEXT PRIMARY KEY, record TEXT NOT NULL, sum TEXT NOT "
     "NULL);"
-    "CREATE TABLE IF NOT EXISTS images_quarantine(id TEXT, record TEXT, reason TEXT, at INTEGER);";
+    "CREATE TABLE IF NOT EXISTS images_quarantine(id TEXT, record TEXT, reason TEXT, at INTEGER);"
+    "CREATE TABLE IF NOT EXISTS image_documents(id TEXT PRIMARY KEY, config TEXT NOT NULL, "
+    "manifest "
+    "TEXT NOT NULL);";
 
 std::string Sum(absl::string_view text) {
   unsigned char hash[SHA256_DIGEST_LENGTH];
@@ -217,7 +221,12 @@ StatusOr<std::vector<Image>> ImageRecords::Load() {
 }
 
 Status ImageRecords::Apply(const std::vector<std::shared_ptr<const Image>>& put,
-                           const std::vector<std::string>& erase) {
+                           const std::vector<std::string>& erase, const DocumentMap& documents) {
+  for (const auto& [id, kept] : documents) {
+    const bool known = absl::StartsWith(id, "sha256:") && !kept.config.empty();
+    if (known && id != absl::StrCat("sha256:", Sum(kept.config)))
+      return absl::DataLossError(absl::StrCat("image ", id, ": the configuration is another one"));
+  }
   return state_->Transaction([&]() -> Status {
     for (const auto& image : put) {
       const std::string record = EncodeImage(*image);
@@ -226,9 +235,29 @@ Status ImageRecords::Apply(const std::vector<std::shared_ptr<const Image>>& put,
     }
     for (const std::string& id : erase) {
       RETURN_IF_ERROR(state_->Execute("DELETE FROM images WHERE id = ?", {id}));
+      RETURN_IF_ERROR(state_->Execute("DELETE FROM image_documents WHERE id = ?", {id}));
+    }
+    for (const auto& [id, kept] : documents) {
+      if (kept.config.empty() && kept.manifest.empty()) continue;
+      RETURN_IF_ERROR(state_->Execute("INSERT OR REPLACE INTO image_documents VALUES(?, ?, ?)",
+                                      {id, kept.config, kept.manifest}));
     }
     return absl::OkStatus();
   });
+}
+
+StatusOr<ImageDocuments> ImageRecords::Documents(const std::string& id) {
+  ASSIGN_OR_RETURN(Statement row,
+                   state_->Prepare("SELECT config, manifest FROM image_documents WHERE id = ?"));
+  if (sqlite3_bind_text64(row.get(), 1, id.data(), id.size(), SQLITE_TRANSIENT, SQLITE_UTF8) !=
+      SQLITE_OK) {
+    return state_->Error("find documents");
+  }
+  const int step = sqlite3_step(row.get());
+  if (step == SQLITE_ROW) return ImageDocuments{Column(row.get(), 0), Column(row.get(), 1)};
+  if (step != SQLITE_DONE) return state_->Error("read documents");
+  return absl::NotFoundError(
+      absl::StrCat("image ", id, " was pulled before documents were kept: pull it again"));
 }
 
 }  // namespace gantry::images

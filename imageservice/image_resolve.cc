@@ -54,6 +54,7 @@ class Resolver {
     if (index != nullptr) return Choose(*index, depth);
     resolved_.manifest = std::get<ImageManifest>(std::move(document));
     resolved_.manifest_digest = fetched.digest;
+    resolved_.manifest_bytes = std::move(fetched.bytes);
     found_ = true;
     return absl::OkStatus();
   }

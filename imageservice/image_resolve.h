@@ -22,6 +22,7 @@ struct ResolvedImage {
   std::string digest;           // what the reference names
   std::string manifest_digest;  // of `manifest`; the same when there is no index
   ImageManifest manifest;
+  std::string manifest_bytes;
   std::vector<ResolveStep> steps;  // the first is what the reference names, the last the manifest
 };
 

@@ -228,7 +228,13 @@ Status ImageStore::State::Complete(Image* image) const {
   return absl::OkStatus();
 }
 
-StatusOr<std::shared_ptr<const Image>> ImageStore::Put(Image image) {
+StatusOr<ImageDocuments> ImageStore::Documents(const std::string& id) const {
+  std::lock_guard<std::mutex> writer(state_->writer);
+  return state_->records->Documents(id);
+}
+
+StatusOr<std::shared_ptr<const Image>> ImageStore::Put(Image image,
+                                                       const ImageDocuments& documents) {
   State& s = *state_;
   std::lock_guard<std::mutex> writer(s.writer);
   RETURN_IF_ERROR_CONTEXT(s.Complete(&image), absl::StrCat("record image ", image.id));
@@ -249,7 +255,7 @@ StatusOr<std::shared_ptr<const Image>> ImageStore::Put(Image image) {
   ImagePtr merged = std::make_shared<const Image>(std::move(image));
   images[merged->id] = merged;
   changed.push_back(merged);
-  RETURN_IF_ERROR(s.records->Apply(changed, {}));
+  RETURN_IF_ERROR(s.records->Apply(changed, {}, {{merged->id, documents}}));
   s.Show(images, incomplete);
   s.DeleteUnused(before);  // the same image by other blobs, recompressed: the old ones go
   return merged;
@@ -270,7 +276,7 @@ Status ImageStore::Remove(absl::string_view reference) {
   }
   images.erase(image->id);
   incomplete.erase(image->id);
-  RETURN_IF_ERROR(s.records->Apply({}, {image->id}));
+  RETURN_IF_ERROR(s.records->Apply({}, {image->id}, {}));
   s.Show(images, incomplete);
   s.DeleteUnused(image->layers);
   return absl::OkStatus();

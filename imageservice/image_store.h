@@ -38,8 +38,11 @@ class ImageStore {
   // already has, and takes its tags from the images that had them. Returns the merged value once it
   // is durable. `image.size`: bytes of the configuration; what the layers take on disk is added
   // here. kFailedPrecondition: a layer is not here (a pull keeps its layers with HoldLayers under
-  // an id of its own until this has returned).
-  StatusOr<std::shared_ptr<const Image>> Put(Image image);
+  // an id of its own until this has returned). `documents` replace those that were kept; none: they
+  // stay. kDataLoss: the configuration is not what the id names.
+  StatusOr<std::shared_ptr<const Image>> Put(Image image, const ImageDocuments& documents = {});
+  // What Put was given. kNotFound: none was.
+  StatusOr<ImageDocuments> Documents(const std::string& id) const;
 
   // Removes the image that `reference` names, with all its names. OK when there is none. Layers
   // that no image and no container uses are deleted in the background.

@@ -1,14 +1,12 @@
 #include "imageservice/layer_tar.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -17,11 +15,11 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 #include "imageservice/blob_ring.h"
 #include "imageservice/child_process.h"
+#include "imageservice/digester.h"
 #include "imageservice/layer_transfer.h"
 #include "imageservice/unpacker_reply.h"
 #include "runtime/linux/file.h"
@@ -84,30 +82,6 @@ Status PackerFailed(Packer* packer, const Status& broken) {
   if (reply.ok() && reply->has_value() && !(*reply)->failure.ok()) return (*reply)->failure;
   return absl::InternalError(absl::StrCat("gantry-unpacker died: ", end));
 }
-
-struct FreeDigest {
-  void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
-};
-
-class Sha256 {
- public:
-  Sha256() : context_(EVP_MD_CTX_new()) {
-    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
-  }
-  void Update(absl::string_view bytes) {
-    EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size());
-  }
-  std::string Digest() {
-    std::array<unsigned char, EVP_MAX_MD_SIZE> hash;
-    unsigned length = 0;
-    EVP_DigestFinal_ex(context_.get(), hash.data(), &length);
-    return absl::StrCat(
-        "sha256:", absl::BytesToHexString({reinterpret_cast<const char*>(hash.data()), length}));
-  }
-
- private:
-  std::unique_ptr<EVP_MD_CTX, FreeDigest> context_;
-};
 
 StatusOr<size_t> ReadPiece(int fd, std::vector<char>* buffer, uint64_t offset) {
   size_t have = 0;
@@ -178,15 +152,15 @@ Status VerifyLayer(ImageStore* store, const std::string& digest, const LayerTarO
                    LayerTransfer::Start(store, options.unpacker_binary, LayerForm::kErofs));
   ASSIGN_OR_RETURN(BlobRingWriter ring,
                    BlobRingWriter::Open(again->TakeRingMemory(), again->TakeRingSocket()));
-  Sha256 hash;
+  ASSIGN_OR_RETURN(Digester digester, Digester::Make(info.diff_id));
   Status unpacking;
   RETURN_IF_ERROR(ReadLayerTar(*store, digest, options, [&](absl::string_view bytes) {
-    hash.Update(bytes);
+    digester.Update({bytes.data(), bytes.size()});
     // An unpacker that refuses says why at the end; the digest has the first word.
     if (unpacking.ok()) unpacking = ring.Write({bytes.data(), bytes.size()});
     return absl::OkStatus();
   }));
-  if (const std::string found = hash.Digest(); found != info.diff_id) {
+  if (const std::string found = digester.Finish(); found != info.diff_id) {
     return absl::DataLossError(
         absl::StrCat("its archive has the digest ", found, ", not ", info.diff_id));
   }

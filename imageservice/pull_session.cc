@@ -265,7 +265,8 @@ StatusOr<std::vector<std::shared_ptr<const Image>>> PullSession::Record() {
       image.layers.push_back(layer.digest);
       image.diff_ids.push_back(layer.diff_id);
     }
-    ASSIGN_OR_RETURN(std::shared_ptr<const Image> recorded, services_.store->Put(std::move(image)));
+    ASSIGN_OR_RETURN(std::shared_ptr<const Image> recorded,
+                     services_.store->Put(std::move(image), found.documents));
     images.push_back(std::move(recorded));
   }
   return images;

@@ -57,6 +57,8 @@ Json ToJson(const FoundImage& image) {
           {"repo_digests", image.repo_digests},
           {"config", ToJson(image.config)},
           {"config_size", image.config_size},
+          {"config_document", image.documents.config},
+          {"manifest_document", image.documents.manifest},
           {"layers", std::move(layers)}};
 }
 
@@ -170,6 +172,8 @@ FoundImage ReadImageFrom(const JsonReader& reader, Status& status) {
   }
   reader.Object("config", [&](JsonReader config) { image.config = ReadConfigFrom(config); });
   reader.Read("config_size", image.config_size);
+  reader.Read("config_document", image.documents.config);
+  reader.Read("manifest_document", image.documents.manifest);
   reader.ForEach("layers", [&](JsonReader entry) {
     FoundLayer layer;
     layer.digest = Frame{entry, status}.Digest("digest");

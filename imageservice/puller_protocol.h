@@ -63,6 +63,7 @@ struct FoundImage {
   std::vector<std::string> repo_tags, repo_digests;
   ImageConfig config;
   uint64_t config_size = 0;
+  ImageDocuments documents;
   std::vector<FoundLayer> layers;  // bottom first
 };
 struct ImagesFound {

@@ -50,6 +50,7 @@ TEST(PullerProtocol, ReportsSurviveTheWay) {
   image.config.cmd = {"/bin/sh", "bytes \xff that are not UTF-8"};
   image.config.labels = {{"k", "v"}};
   image.config_size = 5;
+  image.documents = {"{\"a\":\"\\u00e4\"}\n", "{}"};
   image.layers = {{kDigest, 9, kDigest}};
   const auto report = DecodeReport(EncodeReport(ImagesFound{{image}}));
   ASSERT_TRUE(report.ok()) << report.status();

@@ -29,6 +29,7 @@ class RegistrySource : public ImageSource {
                                 ? FillImage(client, resolved.manifest, image)
                                 : FillArtifact(resolved, image),
                             reference.ToString());
+    image.documents.manifest = resolved.manifest_bytes;
     for (const Descriptor& layer : resolved.manifest.layers) {
       if (!layer.data.empty()) embedded_[layer.digest] = layer;
     }
@@ -61,6 +62,7 @@ class RegistrySource : public ImageSource {
     image.id = manifest.config.digest;
     image.config = std::move(document.config);
     image.config_size = config.size();
+    image.documents.config = config;
     AddLayers(manifest, document.diff_ids, image);
     return absl::OkStatus();
   }

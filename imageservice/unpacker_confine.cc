@@ -43,8 +43,8 @@ constexpr int kTreeCalls[] = {SYS_openat,     SYS_openat2,   SYS_newfstatat, SYS
                               SYS_fchown,     SYS_fchownat,  SYS_fchmod,     SYS_fchmodat,
                               SYS_fsetxattr,  SYS_utimensat, SYS_write,      SYS_fcntl};
 // Files that are open.
-constexpr int kFileCalls[] = {SYS_close, SYS_pread64, SYS_pwrite64, SYS_ftruncate,
-                              SYS_fstat, SYS_fstatfs,  SYS_sync_file_range};
+constexpr int kFileCalls[] = {SYS_close, SYS_pread64, SYS_pwrite64,       SYS_ftruncate,
+                              SYS_fstat, SYS_fstatfs, SYS_sync_file_range};
 constexpr int kOtherCalls[] = {
     // The ring and the answer.
     SYS_read, SYS_recvmsg, SYS_recvfrom, SYS_sendmsg, SYS_sendto, SYS_ppoll,

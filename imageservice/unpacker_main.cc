@@ -9,7 +9,8 @@
 //                               of opaque directories, which only a privileged process may mark, to
 //                               the file `opaque`, each ended by NUL.
 //
-//   gantry-unpacker tar         the way back: descriptors 6 and 7 are the files `data` and `recipe` of
+//   gantry-unpacker tar         the way back: descriptors 6 and 7 are the files `data` and `recipe`
+//   of
 //                               a layer, open for reading; its archive goes to the ring.
 //
 // In all:
@@ -35,8 +36,8 @@
 
 #include "imageservice/blob_ring.h"
 #include "imageservice/erofs_writer.h"
-#include "imageservice/layer_unpack.h"
 #include "imageservice/layer_rules.h"
+#include "imageservice/layer_unpack.h"
 #include "imageservice/layer_writer.h"
 #include "imageservice/tar_recipe.h"
 #include "imageservice/unpacker_confine.h"
@@ -127,9 +128,10 @@ StatusOr<Unpacked> PackTar() {
   ASSIGN_OR_RETURN(BlobRingWriter ring,
                    BlobRingWriter::Open(UniqueFd(kRingMemory), UniqueFd(kRingSocket)));
   RETURN_IF_ERROR_CONTEXT(ConfineToFiles(), "confine the packer");
-  RETURN_IF_ERROR(RebuildTar(
-      kData, kKeptRecipe, TarLimits().max_bytes,
-      [&](absl::string_view bytes) { return ring.Write({bytes.data(), bytes.size()}); }));
+  RETURN_IF_ERROR(
+      RebuildTar(kData, kKeptRecipe, TarLimits().max_bytes, [&](absl::string_view bytes) {
+        return ring.Write({bytes.data(), bytes.size()});
+      }));
   RETURN_IF_ERROR(ring.Finish());
   return Unpacked();
 }

@@ -34,6 +34,7 @@ struct Config {
     std::string registry_config_path =
         "/etc/gantry/certs.d";      // HOST/hosts.toml below it; empty: none
     int max_concurrent_layers = 8;  // of one pull
+    std::string layer_form = "auto";  // of new layers: auto, erofs, directory
   } image;
 
   struct Network {

@@ -104,6 +104,10 @@ Status HandlerName(const ConfigTarget& target) {
       absl::StrCat("\"", Text(target), "\": only the native handler \"gantry\" exists yet"));
 }
 
+Status LayerFormOrAuto(const ConfigTarget& target) {
+  return OneOf(Text(target), {"auto", "erofs", "directory"});
+}
+
 Status ShimCgroup(const ConfigTarget& target) {
   if (Text(target) == "pod") return absl::OkStatus();
   RETURN_IF_ERROR(CheckAbsolute(Text(target)));
@@ -138,6 +142,11 @@ std::vector<ConfigKey> SectionKeys(Config& config) {
        AbsolutePathOrEmpty},
       {"image", "max_concurrent_layers", &config.image.max_concurrent_layers,
        "Layers that one pull fetches at the same time.", LayerCount},
+      {"image", "layer_form", &config.image.layer_form,
+       "How new layers lie on disk: erofs (two files, mounted), directory, or auto: erofs where "
+       "this\n"
+       "kernel mounts it. Layers of the other form stay usable.",
+       LayerFormOrAuto},
       {"network", "conf_dir", &config.network.conf_dir,
        "CNI configuration; the first valid file by name is used.", AbsolutePath},
       {"network", "bin_dirs", &config.network.bin_dirs,

@@ -174,9 +174,9 @@ StatusOr<HttpResponse> RegistryClient::Ask(HttpClient& client, const RegistryEnd
     if (response.status != 401 && (!another || round == 2)) return response;
     if (round == 2 || (round == 1 && !another) || absl::StartsWith(used, "Basic ")) {
       const std::string said = ErrorText(response.body);
-      return absl::UnauthenticatedError(absl::StrCat("it does not exist, or is not for us (",
-                                                     auth_->Who(endpoint), "): HTTP 401",
-                                                     said.empty() ? "" : ": ", said));
+      return absl::UnauthenticatedError(
+          absl::StrCat("it does not exist, or is not for us (", auth_->Who(endpoint), "): HTTP ",
+                       response.status, said.empty() ? "" : ": ", said));
     }
     RETURN_IF_ERROR(auth_->Answer(client, endpoint, response, used));
   }

@@ -13,7 +13,8 @@ StatusOr<StoredCredentials> StoredFor(const AuthFiles& files, const Reference& r
                                       const RegistryEndpoint& endpoint) {
   const std::string host = endpoint.base.HostPort();
   ASSIGN_OR_RETURN(StoredCredentials stored, FindCredentials(files, host, reference.repository));
-  if (!stored.source.empty() || !endpoint.upstream || host == reference.registry) return stored;
+  const bool own_name = host == reference.registry || host == "registry-1.docker.io";
+  if (!stored.source.empty() || !endpoint.upstream || own_name) return stored;
   return FindCredentials(files, reference.registry, reference.repository);
 }
 

@@ -71,7 +71,10 @@ TEST_F(TlsRegistry, ClientCertificatesAreShown) {
 
 TEST_F(TlsRegistry, Row65ThereIsNoFallBackToPlainHttp) {
   TestServer plain(Blob);
-  EXPECT_EQ(Fetch(plain, trusting_).code(), absl::StatusCode::kUnavailable);
+  ClientSetup setup{.scheme = "https"};
+  setup.dial_timeout = std::chrono::milliseconds(200);  // it waits for the end of a request
+  EXPECT_EQ(Download(*MakeClient(plain.host(), setup), kDigest, kBlob.size()).status().code(),
+            absl::StatusCode::kUnavailable);
   EXPECT_TRUE(plain.requests().empty());
   TestServer server(Options(), [&](const TestRequest&) {
     return TestResponse{.status = 307,

@@ -30,6 +30,7 @@ struct ClientSetup {
   std::vector<RegistryEndpoint> mirrors{};
   TlsOptions tls{};
   std::string scheme = "http";
+  std::chrono::milliseconds dial_timeout{0};
 };
 
 inline RegistryEndpoint EndpointAt(const std::string& host, const std::string& scheme = "http") {
@@ -45,6 +46,7 @@ inline std::unique_ptr<RegistryClient> MakeClient(const std::string& host,
   endpoints.push_back(EndpointAt(host, setup.scheme));
   endpoints.back().upstream = true;
   endpoints.back().tls = setup.tls;
+  endpoints.back().dial_timeout = setup.dial_timeout;
   auto auth = *RegistryAuth::Make(setup.credentials, reference.registry, reference.repository);
   HttpTimeouts timeouts;
   timeouts.stall = setup.stall;

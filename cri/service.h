@@ -163,6 +163,9 @@ class GantryService final : public ::gantry::v1::Gantry::Service {
   grpc::Status PullImage(grpc::ServerContext* context,
                          const ::gantry::v1::PullImageRequest* request,
                          grpc::ServerWriter<::gantry::v1::PullImageResponse>* writer) override;
+  grpc::Status ExplainImage(grpc::ServerContext* context,
+                            const ::gantry::v1::ExplainImageRequest* request,
+                            ::gantry::v1::ExplainImageResponse* response) override;
   grpc::Status InspectImage(grpc::ServerContext* context,
                             const ::gantry::v1::InspectImageRequest* request,
                             ::gantry::v1::InspectImageResponse* response) override;

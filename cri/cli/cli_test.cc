@@ -218,6 +218,17 @@ class Own : public own::Gantry::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status ExplainImage(grpc::ServerContext*, const own::ExplainImageRequest* request,
+                            own::ExplainImageResponse* response) override {
+    auto* decision = response->add_decisions();
+    decision->set_subject("reference");
+    decision->set_text("docker.io/library/" + request->image() + "\x1b[2J");
+    response->add_layers()->set_digest("sha256:5");
+    response->set_code(request->image() == "box" ? 0 : 16);
+    response->set_error("nobody is logged in");
+    return grpc::Status::OK;
+  }
+
   std::atomic<bool> pulling = false;
 
  private:
@@ -473,6 +484,15 @@ TEST_F(CliTest, HelpAndVersionAnswer) {
   }
   EXPECT_THAT(Gantry({"version"}).out, HasSubstr("gantryd  9.9.9 (CRI v1"));
   EXPECT_THAT(Gantry({"config", "default"}).out, HasSubstr("conf_dir = \"/etc/cni/net.d\""));
+}
+
+TEST_F(CliTest, ExplainPrintsDecisionsAndEndsWithTheErrorOfAPull) {
+  const Outcome good = Gantry({"image", "explain", "box"});
+  EXPECT_EQ(good.out,
+            "reference  docker.io/library/box?[2J\nlayer 1    sha256:5, 0 B, , to be fetched\n");
+  const Outcome bad = Gantry({"image", "explain", "secret"});
+  EXPECT_EQ(bad.code, 125);
+  EXPECT_EQ(bad.err, "gantry: explain \"secret\": a pull would fail: nobody is logged in\n");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// gantry image ls, rm, import, inspect.
+// gantry image ls, rm, import, explain, inspect.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -119,6 +119,34 @@ StatusOr<int> Import(const CommandContext& context, const Arguments& arguments) 
   return 0;
 }
 
+StatusOr<int> Explain(const CommandContext& context, const Arguments& arguments) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(context.socket));
+  own::ExplainImageRequest request;
+  request.set_image(arguments.image);
+  const std::string what = absl::StrCat("explain \"", arguments.image, "\"");
+  ASSIGN_OR_RETURN(const own::ExplainImageResponse response,
+                   Call<own::ExplainImageResponse>(
+                       what,
+                       [&](auto* call, auto* answer) {
+                         return client->gantry().ExplainImage(call, request, answer);
+                       },
+                       absl::Minutes(5)));
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& decision : response.decisions())
+    rows.push_back({Printable(decision.subject()), Printable(decision.text())});
+  int number = 0;
+  for (const auto& layer : response.layers()) {
+    rows.push_back({absl::StrCat("layer ", ++number),
+                    absl::StrCat(Printable(layer.digest()), ", ", HumanSize(layer.size()), ", ",
+                                 Printable(layer.media_type()),
+                                 layer.present() ? ", is here" : ", to be fetched")});
+  }
+  printf("%s", Table(rows).c_str());
+  if (response.code() == 0) return 0;
+  return Annotate(Status(static_cast<absl::StatusCode>(response.code()), response.error()),
+                  absl::StrCat(what, ": a pull would fail"));
+}
+
 StatusOr<int> Inspect(const CommandContext& context, const Arguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(context.socket));
   own::InspectImageRequest request;
@@ -154,7 +182,7 @@ Subcommand Add(CLI::App& group, CommandContext& context, const char* name, const
 }  // namespace
 
 void AddImageCommands(CLI::App& app, CommandContext& context) {
-  CLI::App* group = app.add_subcommand("image", "List, remove, import and inspect images");
+  CLI::App* group = app.add_subcommand("image", "List, remove, import, explain and inspect images");
   group->require_subcommand(1);
   const Subcommand ls = Add(*group, context, "ls", "List images", Ls);
   ls.command->add_flag("-q,--quiet", ls.arguments->quiet, "Ids alone");
@@ -172,6 +200,12 @@ void AddImageCommands(CLI::App& app, CommandContext& context) {
                              "Name for an archive with one image that has none");
   import.command->footer(
       "Examples:\n  gantry image import app.tar\n  docker save app | gantry image import -");
+
+  const Subcommand explain =
+      Add(*group, context, "explain",
+          "Print what a pull would do and why: files, mirrors, logins, platform, digests", Explain);
+  explain.command->add_option("IMAGE", explain.arguments->image, "Name of an image")->required();
+  explain.command->footer("Example:\n  gantry image explain registry.k8s.io/pause:3.10");
 
   const Subcommand inspect =
       Add(*group, context, "inspect", "Print what is known of an image, as JSON", Inspect);

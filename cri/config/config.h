@@ -32,7 +32,9 @@ struct Config {
 
   struct Image {
     std::string registry_config_path =
-        "/etc/gantry/certs.d";      // HOST/hosts.toml below it; empty: none
+        "/etc/gantry/certs.d";  // folders, separated by colons: HOST/hosts.toml; empty: none
+    std::string auth_files =
+        "/etc/gantry/auth.json";    // logins, separated by colons; need not be there; empty: none
     int max_concurrent_layers = 8;  // of one pull
     std::string layer_form = "auto";  // of new layers: auto, erofs, directory
   } image;

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 
 namespace gantry::cri {
@@ -27,6 +28,13 @@ Status AbsolutePath(const ConfigTarget& target) { return CheckAbsolute(Text(targ
 
 Status AbsolutePathOrEmpty(const ConfigTarget& target) {
   return Text(target).empty() ? absl::OkStatus() : CheckAbsolute(Text(target));
+}
+
+// Separated by colons; may be empty.
+Status AbsolutePathList(const ConfigTarget& target) {
+  for (const absl::string_view path : absl::StrSplit(Text(target), ':', absl::SkipEmpty()))
+    RETURN_IF_ERROR(CheckAbsolute(std::string(path)));
+  return absl::OkStatus();
 }
 
 Status AbsolutePaths(const ConfigTarget& target) {
@@ -138,8 +146,12 @@ std::vector<ConfigKey> SectionKeys(Config& config) {
   return {
       {"image", "registry_config_path", &config.image.registry_config_path,
        "Registry hosts and mirrors: HOST/hosts.toml below this folder, as containerd has them.\n"
-       "Empty: none.",
-       AbsolutePathOrEmpty},
+       "Several folders are separated by colons. Empty: none.",
+       AbsolutePathList},
+      {"image", "auth_files", &config.image.auth_files,
+       "Logins for registries, used when a pull brings none: docker's config.json or containers'\n"
+       "auth.json. Several files are separated by colons; one that is missing is none.",
+       AbsolutePathList},
       {"image", "max_concurrent_layers", &config.image.max_concurrent_layers,
        "Layers that one pull fetches at the same time.", LayerCount},
       {"image", "layer_form", &config.image.layer_form,

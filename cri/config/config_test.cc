@@ -94,6 +94,8 @@ TEST(Config, RefusesBadFilesWithFileLineAndReason) {
       {"a value for a section", "image = 1\n", "test.toml:1: image: must be a table"},
       {"a relative path", "state = \"run\"\n",
        "test.toml:1: state: \"run\" is not an absolute path"},
+      {"a relative path in a list", "[image]\nauth_files = \"/a:b\"\n",
+       "test.toml:2: image.auth_files: \"b\" is not an absolute path"},
       {"a TCP socket", "listen = \"tcp://0.0.0.0:1\"\n", "write unix:///absolute/path"},
       {"an unknown level", "log_level = \"warn\"\n",
        "\"warn\" is none of debug, info, warning, error"},

@@ -1,176 +1,238 @@
 #include "imageservice/blob_download.h"
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 
-#include "imageservice/digester.h"
+#include "imageservice/blob_assembly.h"
+#include "imageservice/connection_plan.h"
+#include "imageservice/content_range.h"
+#include "imageservice/range_fetch.h"
 
 namespace gantry::images {
 namespace {
 
-// A server that sends less than this between two failures makes no progress that is worth new
-// tries.
-constexpr uint64_t kProgress = 1 << 20;
+using Clock = BlobAssembly::Clock;
 
-struct ContentRange {
-  uint64_t first = 0;
-  std::optional<uint64_t> total;
+struct BlobJob {
+  const Descriptor* blob;
+  BlobAssembly* assembly;
+  FetchBudget* budget;
 };
 
-// "bytes 100-199/200" or "bytes 100-199/*".
-std::optional<ContentRange> ReadContentRange(absl::string_view text) {
-  if (!absl::StartsWith(text, "bytes ")) return std::nullopt;
-  const std::pair<absl::string_view, absl::string_view> parts =
-      absl::StrSplit(text.substr(6), absl::MaxSplits('/', 1));
-  ContentRange range;
-  if (!absl::SimpleAtoi(parts.first.substr(0, parts.first.find('-')), &range.first))
-    return std::nullopt;
-  uint64_t total = 0;
-  if (absl::SimpleAtoi(parts.second, &total)) range.total = total;
-  return range;
-}
+// More connections must have something to do: bytes, and seconds at the rate of those there are.
+constexpr uint64_t kMinLeft = 16 << 20;
+constexpr double kMinSecondsLeft = 2;
+// How far ahead of the first connection the others begin: about a second's worth.
+constexpr double kMinAhead = 2 << 20, kMaxAhead = 16 << 20;
 
-class Download {
+// One endpoint's attempt, from where the blob is to its end.
+class Stream {
  public:
-  Download(const RegistryClient& registry, HttpClient& client, const Descriptor& descriptor,
-           const BlobSink& sink, Digester digester)
+  Stream(const RegistryClient& registry, const RegistryEndpoint& endpoint, const Descriptor& blob,
+         BlobAssembly& assembly, EndpointRace::Lane& lane)
       : registry_(registry),
-        client_(client),
-        descriptor_(descriptor),
-        sink_(sink),
-        digester_(std::move(digester)) {}
+        endpoint_(endpoint),
+        blob_(blob),
+        assembly_(assembly),
+        lane_(lane),
+        cut_(blob.size) {}
 
-  Status Run() {
-    const std::string path = absl::StrCat("blobs/", descriptor_.digest);
-    EndpointFailures failures;
-    for (const RegistryEndpoint* endpoint : registry_.Candidates(/*by_digest=*/true)) {
-      const Status status = From(*endpoint, path);
-      if (status.ok()) return status;
-      const Status named = Annotate(status, registry_.Shown(*endpoint, path));
-      if (final_) return named;
-      registry_.NoteFailure(*endpoint, status);
-      failures.Add(named);
-    }
-    return failures.Summary();
+  // `budget` may be null. OK: all bytes are with the assembly.
+  Status Run(HttpClient& client, FetchBudget* budget, std::string& retry_after) {
+    budget_ = budget;
+    RegistryClient::Request request;
+    request.path = absl::StrCat("blobs/", blob_.digest);
+    asked_from_ = assembly_.done();
+    // A range from the first byte breaks some small registries, and says nothing.
+    if (asked_from_ > 0)
+      request.headers.emplace_back("Range", absl::StrCat("bytes=", asked_from_, "-"));
+    request.on_head = [this](const HttpResponse& response) { return OnHead(response); };
+    request.on_body = [this](std::span<const char> bytes) { return OnBody(bytes); };
+    request.cancelled = [this] { return lane_.lost() || FallsBehind(); };
+    const StatusOr<HttpResponse> response = registry_.Ask(client, endpoint_, request);
+    if (assembly_.spoiled()) return Ended(response);
+    // Cut off by us, or broken with others at work: they fetch the rest.
+    if (HasRanges()) return Drain();
+    if (response.ok()) retry_after = std::string(response->Header("retry-after"));
+    return Ended(response);
   }
 
  private:
-  Status From(const RegistryEndpoint& endpoint, const std::string& path) {
-    RetryPolicy retry;
-    for (;;) {
-      const uint64_t before = done_;
-      std::string retry_after;
-      const Status failure = Attempt(endpoint, path, retry_after);
-      if (failure.ok()) return CheckDigest();
-      if (final_) return failure;
-      if (done_ - before >= kProgress) retry.Progressed();
-      const auto wait = retry.Next(failure, retry_after);
-      if (!wait.has_value()) {
-        return done_ == 0 ? failure
-                          : Annotate(failure, absl::StrCat("after ", done_, " of ",
-                                                           descriptor_.size, " bytes"));
-      }
-      std::this_thread::sleep_for(*wait);
-    }
-  }
-
-  // One request, from where we are to the end.
-  Status Attempt(const RegistryEndpoint& endpoint, const std::string& path,
-                 std::string& retry_after) {
-    RegistryClient::Request request;
-    request.path = path;
-    // A range from the first byte breaks some small registries, and says nothing.
-    if (done_ > 0) request.headers.emplace_back("Range", absl::StrCat("bytes=", done_, "-"));
-    skip_ = 0;
-    request.on_head = [this](const HttpResponse& response) { return OnHead(response); };
-    request.on_body = [this](std::span<const char> bytes) { return OnBody(bytes); };
-    const StatusOr<HttpResponse> response = registry_.Ask(client_, endpoint, request);
+  Status Ended(const StatusOr<HttpResponse>& response) const {
     if (!response.ok()) return response.status();
-    retry_after = std::string(response->Header("retry-after"));
     if (response->status == 416)
-      return Wrong(absl::DataLossError("the server has fewer bytes than its descriptor says"));
+      return absl::DataLossError("the server has fewer bytes than its descriptor says");
     if (response->status != 200 && response->status != 206) return AnswerError(*response);
-    if (done_ == descriptor_.size) return absl::OkStatus();
-    return Wrong(absl::DataLossError(absl::StrCat(
-        "the blob ends after ", done_, " bytes, its descriptor says ", descriptor_.size)));
+    if (assembly_.left() == 0) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat("the blob ends after ", assembly_.done(),
+                                            " bytes, its descriptor says ", blob_.size));
   }
 
   Status OnHead(const HttpResponse& response) {
-    uint64_t length = 0;
-    const bool has_length = absl::SimpleAtoi(response.Header("content-length"), &length);
+    if (!lane_.Claim()) return absl::CancelledError("another server was faster");
+    registry_.health().Answered(endpoint_.base.Origin());
+    uint64_t first = 0;
     if (response.status == 200) {
-      skip_ = done_;
-      if (has_length && length != descriptor_.size) return WrongSize(length);
-      return absl::OkStatus();
+      uint64_t length = 0;
+      if (absl::SimpleAtoi(response.Header("content-length"), &length) && length != blob_.size)
+        return WrongSize(length);
+    } else {
+      const auto range = ReadContentRange(response.Header("content-range"));
+      if (!range.has_value() || range->first != asked_from_)
+        return absl::DataLossError("the server answers with another range than was asked for");
+      if (range->total.value_or(blob_.size) != blob_.size) return WrongSize(*range->total);
+      first = asked_from_;
     }
-    const auto range = ReadContentRange(response.Header("content-range"));
-    if (!range.has_value() || range->first != done_) {
-      return Wrong(absl::DataLossError("the server answers with another range than was asked for"));
-    }
-    if (range->total.has_value() && *range->total != descriptor_.size)
-      return WrongSize(*range->total);
+    // Another server may have brought some of it meanwhile.
+    skip_ = assembly_.done() - first;
+    if (absl::EqualsIgnoreCase(response.Header("accept-ranges"), "none")) budget_ = nullptr;
     return absl::OkStatus();
+  }
+
+  Status WrongSize(uint64_t size) const {
+    return absl::DataLossError(
+        absl::StrCat("the blob has ", size, " bytes, its descriptor says ", blob_.size));
   }
 
   Status OnBody(std::span<const char> bytes) {
     const size_t known = static_cast<size_t>(std::min<uint64_t>(skip_, bytes.size()));
     skip_ -= known;
     bytes = bytes.subspan(known);
-    if (bytes.size() > descriptor_.size - done_) {
-      return Wrong(absl::DataLossError(absl::StrCat("the blob is longer than the ",
-                                                    descriptor_.size, " bytes of its descriptor")));
+    while (!bytes.empty()) {
+      if (assembly_.done() == cut_ && ReachCut())
+        return absl::CancelledError("the rest comes by ranges");
+      const bool whole = cut_ == blob_.size;  // then one byte too many is the assembly's to see
+      const size_t size =
+          whole ? bytes.size()
+                : static_cast<size_t>(std::min<uint64_t>(bytes.size(), cut_ - assembly_.done()));
+      RETURN_IF_ERROR(assembly_.Take(bytes.first(size)));
+      bytes = bytes.subspan(size);
+      Plan();
     }
-    if (bytes.empty()) return absl::OkStatus();
-    digester_.Update(bytes);
-    done_ += bytes.size();
-    const Status status = sink_(bytes);
-    final_ = !status.ok();
-    return status;
+    if (assembly_.done() - asked_from_ >= kWorthNewTries)
+      registry_.health().Progressed(endpoint_.base.Origin());
+    return absl::OkStatus();
   }
 
-  Status CheckDigest() {
-    final_ = true;
-    const std::string digest = digester_.Finish();
-    if (digest == descriptor_.digest) return absl::OkStatus();
-    return Wrong(absl::DataLossError(
-        absl::StrCat("the blob has digest ", digest, ", not ", descriptor_.digest)));
+  // True when others have what follows. A server without ranges: this connection goes on.
+  bool ReachCut() {
+    if (ranges_ == nullptr) return false;
+    if (ranges_->AwaitSupport() == RangeFetch::Support::kYes) return true;
+    ranges_.reset();
+    budget_ = nullptr;
+    cut_ = blob_.size;
+    return false;
   }
 
-  Status WrongSize(uint64_t size) {
-    return Wrong(absl::DataLossError(
-        absl::StrCat("the blob has ", size, " bytes, its descriptor says ", descriptor_.size)));
+  bool HasRanges() const {
+    return ranges_ != nullptr && ranges_->AwaitSupport() == RangeFetch::Support::kYes;
   }
 
-  // No other try or endpoint can help: bytes of this blob are with the sink already, or the sink
-  // itself has failed.
-  Status Wrong(Status status) {
-    final_ = true;
-    return status;
+  // The first connection has a rate too.
+  bool FallsBehind() const {
+    return ranges_ != nullptr && ranges_->support() == RangeFetch::Support::kYes &&
+           ranges_->window().TooSlow(assembly_.done() - split_at_, Clock::now() - split_time_);
+  }
+
+  void Plan() {
+    const auto period = assembly_.Measure(ranges_ == nullptr ? 0 : ranges_->window().ahead());
+    if (!period.has_value() || budget_ == nullptr) return;
+    const double left = static_cast<double>(assembly_.left());
+    if (assembly_.left() < kMinLeft || left < period->rate * kMinSecondsLeft) return;
+    const int wanted = plan_.Next(*period);
+    if (wanted == 1) return;
+    if (ranges_ == nullptr) {
+      const double ahead = std::clamp(period->rate, kMinAhead, kMaxAhead);
+      split_at_ = assembly_.done();
+      split_time_ = Clock::now();
+      cut_ = split_at_ + std::min(static_cast<uint64_t>(ahead), assembly_.left() / 2);
+      ranges_ = std::make_unique<RangeFetch>(registry_, endpoint_, blob_, budget_, cut_);
+    }
+    // The first connection is one of them, and another takes its place when it ends.
+    ranges_->Grow(draining_ ? wanted : wanted - 1);
+  }
+
+  // The first connection is done; the rest comes through the window.
+  Status Drain() {
+    if (assembly_.done() < cut_) ranges_->window().PutInFront(assembly_.done());
+    draining_ = true;
+    ranges_->Grow(plan_.wanted());
+    for (;;) {
+      ASSIGN_OR_RETURN(const std::span<const char> bytes, ranges_->window().Read());
+      if (bytes.empty()) return absl::OkStatus();
+      RETURN_IF_ERROR(assembly_.Take(bytes));
+      Plan();
+    }
   }
 
   const RegistryClient& registry_;
-  HttpClient& client_;
-  const Descriptor& descriptor_;
-  const BlobSink& sink_;
-  Digester digester_;
-  uint64_t done_ = 0;  // bytes with the sink
-  uint64_t skip_ = 0;  // of the present answer: those that the sink has already
-  bool final_ = false;
+  const RegistryEndpoint& endpoint_;
+  const Descriptor& blob_;
+  BlobAssembly& assembly_;
+  EndpointRace::Lane& lane_;
+  FetchBudget* budget_ = nullptr;
+  uint64_t asked_from_ = 0;
+  uint64_t skip_ = 0;  // of the present answer: those that the assembly has already
+  uint64_t cut_;       // where the first connection ends
+  uint64_t split_at_ = 0;
+  Clock::time_point split_time_{};
+  bool draining_ = false;
+  ConnectionPlan plan_;
+  std::unique_ptr<RangeFetch> ranges_;
 };
+
+// All that is asked of one endpoint for a blob.
+Status FromEndpoint(const RegistryClient& registry, const RegistryEndpoint& endpoint,
+                    HttpClient& client, EndpointRace::Lane& lane, const BlobJob& job) {
+  BlobAssembly& assembly = *job.assembly;
+  Status status = registry.Persist(
+      endpoint,
+      [&](std::string& retry_after) {
+        return Stream(registry, endpoint, *job.blob, assembly, lane)
+            .Run(client, job.budget, retry_after);
+      },
+      [&] { return lane.lost() || assembly.spoiled(); });
+  if (status.ok()) status = assembly.CheckDigest();
+  if (assembly.spoiled()) {
+    lane.EndRace();
+  } else if (!status.ok() && assembly.done() > 0) {
+    status =
+        Annotate(status, absl::StrCat("after ", assembly.done(), " of ", job.blob->size, " bytes"));
+  }
+  return status;
+}
 
 }  // namespace
 
 Status DownloadBlob(const RegistryClient& registry, HttpClient& client,
-                    const Descriptor& descriptor, const BlobSink& sink) {
-  ASSIGN_OR_RETURN(Digester digester, Digester::Make(descriptor.digest));
-  return Download(registry, client, descriptor, sink, std::move(digester)).Run();
+                    const Descriptor& descriptor, const BlobSink& sink,
+                    const BlobOptions& options) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<BlobAssembly> assembly,
+                   BlobAssembly::Make(descriptor, sink, options.spool));
+  RETURN_IF_ERROR(assembly->Replay());
+  Status status;
+  if (assembly->done() > 0 && assembly->left() == 0) {
+    status = assembly->CheckDigest();
+  } else {
+    const BlobJob job = {&descriptor, assembly.get(), options.budget};
+    std::atomic<bool> first{true};
+    status = registry.AskAnyone(
+        /*by_digest=*/true, absl::StrCat("blobs/", descriptor.digest),
+        [&](const RegistryEndpoint& endpoint, EndpointRace::Lane& lane) {
+          HttpClient own;  // for whoever comes second: the first has the caller's connections
+          return FromEndpoint(registry, endpoint, first.exchange(false) ? client : own, lane, job);
+        });
+  }
+  // Wrong bytes must not be the beginning of the next try.
+  if (options.spool != nullptr && absl::IsDataLoss(status)) options.spool->Drop();
+  return status;
 }
 
 StatusOr<std::string> FetchBlob(const RegistryClient& registry, HttpClient& client,

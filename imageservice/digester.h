@@ -1,8 +1,11 @@
-// sha256 and sha512 of bytes that come in pieces (OpenSSL EVP, which uses the processor's own
-// instructions).
+// sha256 and sha512 of bytes that come in pieces (OpenSSL, which uses the processor's own
+// instructions), and their state half way, so that a hash can go on in another process.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -11,6 +14,14 @@
 #include "runtime/base/status.h"
 
 namespace gantry::images {
+
+// The state of a hash after a whole number of its blocks (FIPS 180-4 section 6): its chaining
+// words.
+struct DigestMidstate {
+  uint64_t bytes = 0;
+  std::array<uint64_t, 8> words{};
+};
+inline constexpr uint64_t kDigestBlock = 128;  // bytes; sha512's, and a multiple of sha256's
 
 class Digester {
  public:
@@ -21,6 +32,11 @@ class Digester {
   Digester& operator=(Digester&&) noexcept;
   ~Digester();
 
+  // Goes on where Midstate was taken. kInvalidArgument: `algorithm`, or a state in mid-block.
+  static StatusOr<Digester> Resume(absl::string_view algorithm, const DigestMidstate& midstate);
+
+  // Nothing unless the bytes so far are a multiple of kDigestBlock.
+  std::optional<DigestMidstate> Midstate() const;
   void Update(std::span<const char> bytes);
   // "sha256:<hex>". Call once, at the end.
   std::string Finish();

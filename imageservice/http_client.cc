@@ -17,6 +17,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr int kPollMs = 100;
 constexpr size_t kMaxHeaders = 200;
 constexpr size_t kMaxHeaderBytes = 64 << 10;
 constexpr char kUserAgent[] = "gantry/" GANTRY_VERSION;
@@ -34,9 +35,12 @@ struct Transfer {
   size_t header_bytes = 0;
   bool head_done = false;
   Status failure;
-  bool stalled = false;
-  curl_off_t seen_bytes = -1;
+  Status ended;          // by us: stalled or cancelled
+  curl_off_t bytes = 0;  // that came so far, headers included
   Clock::time_point last_byte = Clock::now();
+  // The stretch over which the rate is looked at: when it began, and with how many bytes.
+  Clock::time_point stretch = Clock::now();
+  curl_off_t stretch_bytes = 0;
 };
 
 bool HasContent(const Transfer& transfer) {
@@ -81,20 +85,37 @@ Status TakeBody(Transfer& transfer, absl::string_view data) {
 
 size_t OnBody(char* data, size_t, size_t size, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
+  const Clock::time_point before = Clock::now();
   transfer.failure = TakeBody(transfer, absl::string_view(data, size));
   transfer.last_byte = Clock::now();
+  transfer.stretch += transfer.last_byte - before;  // not the server's time
   return transfer.failure.ok() ? size : 0;
 }
 
-// Called by libcurl about once a second, bytes or not.
-int OnProgress(void* user, curl_off_t, curl_off_t received, curl_off_t, curl_off_t sent) {
-  auto& transfer = *static_cast<Transfer*>(user);
-  if (received + sent != transfer.seen_bytes) {
-    transfer.seen_bytes = received + sent;
-    transfer.last_byte = Clock::now();
+// kUnavailable when the server has had its time without sending enough; kCancelled when nobody
+// wants the answer any more.
+Status CheckOn(Transfer& transfer) {
+  const HttpRequest& request = *transfer.request;
+  if (request.cancelled && request.cancelled()) return absl::CancelledError("not wanted any more");
+  const Clock::time_point now = Clock::now();
+  curl_off_t body = 0;
+  long head = 0;
+  curl_easy_getinfo(transfer.curl, CURLINFO_SIZE_DOWNLOAD_T, &body);
+  curl_easy_getinfo(transfer.curl, CURLINFO_HEADER_SIZE, &head);
+  if (std::exchange(transfer.bytes, body + head) != body + head) transfer.last_byte = now;
+  const auto stall = request.timeouts.stall;
+  const double seconds = std::chrono::duration<double>(stall).count();
+  if (now - transfer.last_byte > stall)
+    return absl::UnavailableError(absl::StrCat("no byte came for ", seconds, " s"));
+  if (now - transfer.stretch <= 2 * stall) return absl::OkStatus();
+  const curl_off_t came = transfer.bytes - transfer.stretch_bytes;
+  if (static_cast<double>(came) < 2 * seconds * static_cast<double>(kMinBytesPerSecond)) {
+    return absl::UnavailableError(
+        absl::StrCat("only ", came, " bytes came in ", 2 * seconds, " s"));
   }
-  transfer.stalled = Clock::now() - transfer.last_byte > transfer.request->timeouts.stall;
-  return transfer.stalled ? 1 : 0;
+  transfer.stretch = now;
+  transfer.stretch_bytes = transfer.bytes;
+  return absl::OkStatus();
 }
 
 Status SetBlob(CURL* curl, CURLoption option, const std::string& pem) {
@@ -149,9 +170,6 @@ Status SetUp(Transfer& transfer, struct curl_slist* headers) {
   curl_easy_setopt(curl, CURLOPT_HEADERDATA, &transfer);
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, OnBody);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &transfer);
-  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, OnProgress);
-  curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &transfer);
   if (!request.form.empty()) {
     curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
                      static_cast<curl_off_t>(request.form.size()));
@@ -163,14 +181,33 @@ Status SetUp(Transfer& transfer, struct curl_slist* headers) {
 
 Status TransportError(const Transfer& transfer, CURLcode code, const char* detail) {
   if (!transfer.failure.ok()) return transfer.failure;
-  if (transfer.stalled) {
-    const auto seconds = std::chrono::duration<double>(transfer.request->timeouts.stall).count();
-    return absl::UnavailableError(absl::StrCat("no byte came for ", seconds, " s"));
-  }
+  if (!transfer.ended.ok()) return transfer.ended;
   // libcurl would show it whole, password included.
   if (absl::StrContains(detail, "Unsupported proxy"))
     return absl::UnavailableError("the configured proxy is none that can be used");
   return absl::UnavailableError(*detail != '\0' ? detail : curl_easy_strerror(code));
+}
+
+// Runs the exchange to its end, or to ours: curl_easy_perform would look up only once a second.
+CURLcode Perform(CURLM* multi, Transfer& transfer) {
+  if (curl_multi_add_handle(multi, transfer.curl) != CURLM_OK) return CURLE_FAILED_INIT;
+  CURLcode code = CURLE_OK;
+  for (int running = 1; running > 0;) {
+    if (curl_multi_perform(multi, &running) != CURLM_OK) code = CURLE_FAILED_INIT;
+    if (running == 0 || code != CURLE_OK) break;
+    transfer.ended = CheckOn(transfer);
+    if (!transfer.ended.ok()) {
+      code = CURLE_ABORTED_BY_CALLBACK;
+      break;
+    }
+    curl_multi_poll(multi, nullptr, 0, kPollMs, nullptr);
+  }
+  int left = 0;
+  while (const CURLMsg* message = curl_multi_info_read(multi, &left)) {
+    if (message->msg == CURLMSG_DONE && code == CURLE_OK) code = message->data.result;
+  }
+  curl_multi_remove_handle(multi, transfer.curl);  // closes a connection in mid-exchange
+  return code;
 }
 
 }  // namespace
@@ -181,11 +218,14 @@ absl::string_view HttpResponse::Header(absl::string_view lower_case_name) const 
 }
 
 struct HttpClient::State {
+  // The multi handle keeps the connections; destroyed last.
+  std::unique_ptr<CURLM, decltype(&curl_multi_cleanup)> multi{curl_multi_init(),
+                                                              curl_multi_cleanup};
   std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl{curl_easy_init(), curl_easy_cleanup};
 };
 
 HttpClient::HttpClient() : state_(std::make_unique<State>()) {
-  GANTRY_CHECK(state_->curl != nullptr);
+  GANTRY_CHECK(state_->curl != nullptr && state_->multi != nullptr);
 }
 HttpClient::~HttpClient() = default;
 
@@ -202,7 +242,7 @@ StatusOr<HttpResponse> HttpClient::Exchange(const HttpRequest& request) {
   RETURN_IF_ERROR(SetUp(transfer, headers.get()));
   char detail[CURL_ERROR_SIZE] = "";
   curl_easy_setopt(transfer.curl, CURLOPT_ERRORBUFFER, detail);
-  const CURLcode code = curl_easy_perform(transfer.curl);
+  const CURLcode code = Perform(state_->multi.get(), transfer);
   curl_easy_setopt(transfer.curl, CURLOPT_ERRORBUFFER, nullptr);
   if (code != CURLE_OK) return TransportError(transfer, code, detail);
   curl_easy_getinfo(transfer.curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);

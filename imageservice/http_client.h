@@ -30,8 +30,10 @@ struct TlsOptions {
 
 struct HttpTimeouts {
   std::chrono::milliseconds connect{10'000};
-  std::chrono::milliseconds stall{60'000};  // no byte for so long while we wait for one
+  // No byte for so long while we wait for one, or fewer than kMinBytesPerSecond of them.
+  std::chrono::milliseconds stall{60'000};
 };
+inline constexpr uint64_t kMinBytesPerSecond = 512;
 
 struct HttpRequest {
   Url url;
@@ -45,6 +47,8 @@ struct HttpRequest {
   std::function<Status(std::span<const char>)> on_body;
   // Called before the first byte for `on_body`, with an answer whose body is empty.
   std::function<Status(const struct HttpResponse&)> on_head;
+  // Polled about ten times a second; true ends the exchange with kCancelled. May be empty.
+  std::function<bool()> cancelled;
 };
 
 struct HttpResponse {
@@ -64,6 +68,7 @@ class HttpClient {
 
   // Any HTTP status is an answer and OK. kUnavailable: no connection, TLS refused, reset, cut
   // short, stalled: worth a retry. kResourceExhausted: the body of a 200 is longer than max_body.
+  // A connection whose exchange ended in an error is closed.
   StatusOr<HttpResponse> Exchange(const HttpRequest& request);
 
  private:

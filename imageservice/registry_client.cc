@@ -1,8 +1,7 @@
 #include "imageservice/registry_client.h"
 
 #include <algorithm>
-#include <random>
-#include <thread>
+#include <atomic>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -22,8 +21,6 @@ namespace gantry::images {
 namespace {
 
 constexpr int kMaxRedirects = 5;
-constexpr int kMaxAttempts = 4;
-constexpr std::chrono::milliseconds kMaxWait{60'000};
 constexpr char kManifestTypes[] =
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, "
@@ -91,18 +88,6 @@ StatusOr<FetchedManifest> CheckManifest(HttpResponse response, const std::string
 
 }  // namespace
 
-void EndpointFailures::Add(const Status& failure) {
-  if (!last_.ok()) absl::StrAppend(&before_, before_.empty() ? "" : "; ", last_.message());
-  last_ = failure;
-}
-
-Status EndpointFailures::Summary() const {
-  if (last_.ok())
-    return absl::UnavailableError("no server is configured that may be asked for this");
-  if (before_.empty()) return last_;
-  return Status(last_.code(), absl::StrCat(last_.message(), " (before that: ", before_, ")"));
-}
-
 Status AnswerError(const HttpResponse& response) {
   const std::string said = ErrorText(response.body);
   const std::string text = absl::StrCat("HTTP ", response.status, said.empty() ? "" : ": ", said);
@@ -114,42 +99,78 @@ Status AnswerError(const HttpResponse& response) {
       text, " (rate limit", after.empty() ? "" : ", retry after ", Printable(after, 40), ")"));
 }
 
-std::optional<std::chrono::milliseconds> RetryPolicy::Next(const Status& failure,
-                                                           absl::string_view retry_after) {
-  if (!absl::IsUnavailable(failure) || ++attempts_ >= kMaxAttempts) return std::nullopt;
-  static thread_local std::minstd_rand random{std::random_device{}()};
-  const int backoff = 200 << (attempts_ - 1);
-  const std::chrono::milliseconds jittered(
-      backoff + static_cast<int>(random() % static_cast<unsigned>(backoff)) / 2);
-  if (const auto asked = ReadRetryAfter(retry_after)) {
-    if (*asked > kMaxWait) return std::nullopt;
-    return std::max(*asked, std::chrono::milliseconds(50));
-  }
-  return jittered;
-}
-
 RegistryClient::RegistryClient(std::vector<RegistryEndpoint> endpoints, Reference reference,
-                               std::unique_ptr<RegistryAuth> auth, HttpTimeouts timeouts)
+                               std::unique_ptr<RegistryAuth> auth, HttpTimeouts timeouts,
+                               const std::vector<HostReport>& known)
     : endpoints_(std::move(endpoints)),
       reference_(std::move(reference)),
       auth_(std::move(auth)),
-      timeouts_(timeouts) {}
+      timeouts_(timeouts) {
+  health_->Merge(known);
+}
 
 std::vector<const RegistryEndpoint*> RegistryClient::Candidates(bool by_digest) const {
   std::vector<const RegistryEndpoint*> able, alive;
-  const std::lock_guard lock(mutex_);
   for (const RegistryEndpoint& endpoint : endpoints_) {
     if (by_digest ? !endpoint.can_pull : !endpoint.can_resolve) continue;
     able.push_back(&endpoint);
-    if (!silent_.contains(&endpoint)) alive.push_back(&endpoint);
+    if (health_->Usable(endpoint.base.Origin())) alive.push_back(&endpoint);
   }
   return alive.empty() ? able : alive;
 }
 
-void RegistryClient::NoteFailure(const RegistryEndpoint& endpoint, const Status& failure) const {
-  if (!absl::IsUnavailable(failure)) return;
-  const std::lock_guard lock(mutex_);
-  silent_.insert(&endpoint);
+Status RegistryClient::AskAnyone(bool by_digest, absl::string_view path, const Asker& ask) const {
+  const std::vector<const RegistryEndpoint*> candidates = Candidates(by_digest);
+  EndpointRace race(candidates.size(), [&](size_t index, EndpointRace::Lane& lane) {
+    const RegistryEndpoint& endpoint = *candidates[index];
+    const auto start = HostHealth::Clock::now();
+    const Status status = ask(endpoint, lane);
+    if (lane.lost()) {
+      // Called off because another was faster; the next question shall not wait for it again.
+      if (HostHealth::Clock::now() - start >= kHedgeAfter)
+        health_->GiveUp(endpoint.base.Origin(), "it was silent while another server answered");
+      return status;
+    }
+    if (absl::IsUnavailable(status) || absl::IsDataLoss(status))
+      health_->GiveUp(endpoint.base.Origin(), status.message());
+    return Annotate(status, Shown(endpoint, path));
+  });
+  const Status status = race.Run();
+  if (status.ok()) return status;
+  std::string before;
+  for (const auto& failure : race.failures()) {
+    if (!failure.has_value() || *failure == status) continue;
+    absl::StrAppend(&before, before.empty() ? "" : "; ", failure->message());
+  }
+  for (const RegistryEndpoint& endpoint : endpoints_) {
+    const bool able = by_digest ? endpoint.can_pull : endpoint.can_resolve;
+    if (!able || std::count(candidates.begin(), candidates.end(), &endpoint) > 0) continue;
+    absl::StrAppend(&before, before.empty() ? "" : "; ", endpoint.base.Origin(),
+                    " is left out for now: ", health_->ReasonOf(endpoint.base.Origin()));
+  }
+  if (before.empty()) return status;
+  return Status(status.code(), absl::StrCat(status.message(), " (before that: ", before, ")"));
+}
+
+Status RegistryClient::Persist(const RegistryEndpoint& endpoint, const Attempt& attempt,
+                               const std::function<bool()>& stop) const {
+  const std::string origin = endpoint.base.Origin();
+  for (;;) {
+    health_->AwaitTurn(origin, stop);
+    const HostHealth::Clock::time_point sent = HostHealth::Clock::now();
+    std::string retry_after;
+    const Status status = attempt(retry_after);
+    if (status.ok()) health_->Progressed(origin);
+    if (status.ok() || (stop && stop()) || !WorthRetry(endpoint, sent, status, retry_after))
+      return status;
+  }
+}
+
+bool RegistryClient::WorthRetry(const RegistryEndpoint& endpoint,
+                                HostHealth::Clock::time_point sent, const Status& failure,
+                                absl::string_view retry_after) const {
+  return absl::IsUnavailable(failure) &&
+         health_->Retry(endpoint.base.Origin(), sent, ReadRetryAfter(retry_after)).has_value();
 }
 
 Url RegistryClient::UrlOf(const RegistryEndpoint& endpoint, absl::string_view path) const {
@@ -193,6 +214,7 @@ StatusOr<HttpResponse> RegistryClient::Follow(HttpClient& client, const Registry
   http.max_body = request.max_body;
   http.on_body = request.on_body;
   http.on_head = request.on_head;
+  http.cancelled = request.cancelled;
   if (endpoint.dial_timeout.count() > 0) http.timeouts.connect = endpoint.dial_timeout;
   for (const auto& header : endpoint.headers) http.headers.push_back(header);
   if (!authorization.empty()) http.headers.emplace_back("Authorization", authorization);
@@ -226,22 +248,26 @@ StatusOr<HttpResponse> RegistryClient::Follow(HttpClient& client, const Registry
 
 StatusOr<FetchedManifest> RegistryClient::ManifestFrom(HttpClient& client,
                                                        const RegistryEndpoint& endpoint,
-                                                       const std::string& target,
-                                                       uint64_t size) const {
+                                                       const std::string& target, uint64_t size,
+                                                       EndpointRace::Lane& lane) const {
   Request request;
   request.path = absl::StrCat("manifests/", target);
   request.headers = {{"Accept", kManifestTypes}};
   request.max_body = kMaxManifestBytes;
-  RetryPolicy retry;
-  for (;;) {
-    StatusOr<HttpResponse> response = Ask(client, endpoint, request);
-    if (response.ok() && response->status == 200)
-      return CheckManifest(*std::move(response), target, size);
-    const Status failure = response.ok() ? AnswerError(*response) : response.status();
-    const auto wait = retry.Next(failure, response.ok() ? response->Header("retry-after") : "");
-    if (!wait.has_value()) return failure;
-    std::this_thread::sleep_for(*wait);
-  }
+  request.cancelled = [&lane] { return lane.lost(); };
+  StatusOr<FetchedManifest> manifest = absl::UnknownError("not asked");
+  const Status status = Persist(
+      endpoint,
+      [&](std::string& retry_after) -> Status {
+        ASSIGN_OR_RETURN(HttpResponse response, Ask(client, endpoint, request));
+        retry_after = std::string(response.Header("retry-after"));
+        if (response.status != 200) return AnswerError(response);
+        manifest = CheckManifest(std::move(response), target, size);
+        return manifest.status();
+      },
+      request.cancelled);
+  if (!status.ok()) return status;
+  return manifest;
 }
 
 // Registries say "not found" and "denied" for what only the right login may see.
@@ -256,17 +282,25 @@ StatusOr<FetchedManifest> RegistryClient::FetchManifest(HttpClient& client,
                                                         const std::string& target,
                                                         uint64_t size) const {
   const std::string path = absl::StrCat("manifests/", target);
-  EndpointFailures failures;
-  for (const RegistryEndpoint* endpoint : Candidates(IsDigest(target))) {
-    StatusOr<FetchedManifest> manifest = ManifestFrom(client, *endpoint, target, size);
-    if (manifest.ok()) {
-      manifest->from = Shown(*endpoint, path);
-      return manifest;
-    }
-    NoteFailure(*endpoint, manifest.status());
-    failures.Add(Annotate(Explained(manifest.status(), *endpoint), Shown(*endpoint, path)));
-  }
-  return failures.Summary();
+  FetchedManifest fetched;
+  std::atomic<bool> first{true};
+  RETURN_IF_ERROR(
+      AskAnyone(IsDigest(target), path,
+                [&](const RegistryEndpoint& endpoint, EndpointRace::Lane& lane) -> Status {
+                  // Whoever is first has the caller's connections.
+                  HttpClient own;
+                  HttpClient& mine = first.exchange(false) ? client : own;
+                  StatusOr<FetchedManifest> answer =
+                      ManifestFrom(mine, endpoint, target, size, lane);
+                  if (!answer.ok()) return Explained(answer.status(), endpoint);
+                  FetchedManifest manifest = *std::move(answer);
+                  manifest.from = Shown(endpoint, path);
+                  if (!lane.Claim()) return absl::CancelledError("another server was faster");
+                  health_->Answered(endpoint.base.Origin());
+                  fetched = std::move(manifest);
+                  return absl::OkStatus();
+                }));
+  return fetched;
 }
 
 }  // namespace gantry::images

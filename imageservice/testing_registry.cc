@@ -192,13 +192,17 @@ TestResponse MemoryRegistry::AnswerBlob(const TestRequest& request,
     return {404, {}, R"({"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown"}]})"};
   const auto range = request.headers.find("range");
   if (range == request.headers.end()) return {200, {}, blob->second};
-  size_t first = 0;
-  GANTRY_CHECK(absl::SimpleAtoi(
-      absl::string_view(range->second).substr(6, range->second.size() - 7), &first));
   const size_t size = blob->second.size();
+  const std::pair<std::string, std::string> ends =
+      absl::StrSplit(range->second.substr(strlen("bytes=")), '-');
+  size_t first = 0, last = size - 1;
+  GANTRY_CHECK(absl::SimpleAtoi(ends.first, &first));
+  GANTRY_CHECK(ends.second.empty() || absl::SimpleAtoi(ends.second, &last));
+  if (first >= size) return {416, {}, ""};
+  last = std::min(last, size - 1);
   return {206,
-          {{"Content-Range", absl::StrCat("bytes ", first, "-", size - 1, "/", size)}},
-          blob->second.substr(first)};
+          {{"Content-Range", absl::StrCat("bytes ", first, "-", last, "/", size)}},
+          blob->second.substr(first, last - first + 1)};
 }
 
 StatusOr<std::unique_ptr<DockerRegistry>> DockerRegistry::Start(const std::string& directory,

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "absl/strings/ascii.h"
@@ -222,23 +223,52 @@ void TestServer::Serve(int socket) {
         response = handler_(*request);
       }
       if (request->method == "CONNECT" && response.status == 200) return Tunnel(connection);
+      const int now = ++at_once_;
+      for (int most = most_at_once_; most < now && !most_at_once_.compare_exchange_weak(most, now);)
+        continue;
       Answer(connection, response);
+      --at_once_;
       if (response.cut_after.has_value()) return;
     }
   }
 }
 
+// As far as the mistakes let it. False when the client has gone or the server ends.
+bool TestServer::SendBody(TestConnection& connection, const TestResponse& response) {
+  absl::string_view body = response.body;
+  if (response.cut_after.has_value()) body = body.substr(0, *response.cut_after);
+  if (response.stall_after.has_value()) body = body.substr(0, *response.stall_after);
+  const uint64_t rate = response.bytes_per_second;
+  // Twenty pieces a second, or one byte at a time.
+  const size_t step = rate == 0 ? 1 << 20 : std::max<size_t>(1, rate / 20);
+  while (!body.empty()) {
+    const absl::string_view piece = body.substr(0, step);
+    if (!connection.Send(piece)) return false;
+    body_bytes_ += piece.size();
+    body.remove_prefix(piece.size());
+    if (rate == 0 || body.empty()) continue;
+    struct pollfd polls[] = {{connection.fd(), POLLRDHUP, 0}, {stop_.get(), POLLIN, 0}};
+    if (poll(polls, 2, static_cast<int>(1000 * piece.size() / rate)) > 0) return false;
+  }
+  return true;
+}
+
 void TestServer::Answer(TestConnection& connection, const TestResponse& response) {
+  if (response.silent) {
+    connection.Wait(stop_.get());
+    return;
+  }
   std::string head = absl::StrCat("HTTP/1.1 ", response.status, " Said\r\nContent-Length: ",
                                   response.content_length.value_or(response.body.size()), "\r\n");
   for (const auto& [name, value] : response.headers)
     absl::StrAppend(&head, name, ": ", value, "\r\n");
-  absl::string_view body = response.body;
-  if (response.cut_after.has_value()) body = body.substr(0, *response.cut_after);
-  if (response.stall_after.has_value()) body = body.substr(0, *response.stall_after);
-  if (!connection.Send(absl::StrCat(head, "\r\n")) || !connection.Send(body)) return;
+  if (!connection.Send(absl::StrCat(head, "\r\n")) || !SendBody(connection, response)) return;
   // Until the client hangs up or the server ends.
   if (response.stall_after.has_value()) connection.Wait(stop_.get());
+  if (response.cut_after.has_value() && response.reset) {
+    const struct linger hard = {1, 0};
+    setsockopt(connection.fd(), SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+  }
 }
 
 void TestServer::Tunnel(TestConnection& connection) {

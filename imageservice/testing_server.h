@@ -33,6 +33,9 @@ struct TestResponse {
   std::optional<uint64_t> content_length{};
   std::optional<size_t> cut_after{};
   std::optional<size_t> stall_after{};
+  bool silent = false;            // nothing at all is sent until the server ends
+  bool reset = false;             // `cut_after` ends in a reset, not in an end of file
+  uint64_t bytes_per_second = 0;  // 0: as fast as it goes
 };
 
 struct TestServerOptions {
@@ -60,11 +63,16 @@ class TestServer {
   std::vector<TestRequest> requests() const;
   // How many requests had this path.
   int Count(const std::string& path) const;
+  // The most answers that were under way at once.
+  int most_at_once() const { return most_at_once_; }
+  // How many bytes of bodies were sent, as far as the kernel took them.
+  uint64_t body_bytes() const { return body_bytes_; }
 
  private:
   void Accept();
   void Serve(int socket);
   void Answer(TestConnection& connection, const TestResponse& response);
+  bool SendBody(TestConnection& connection, const TestResponse& response);
   void Tunnel(TestConnection& connection);
 
   const TestServerOptions options_;
@@ -72,6 +80,8 @@ class TestServer {
   uint16_t port_ = 0;
   UniqueFd listener_;
   UniqueFd stop_;  // eventfd: readable when the server ends
+  std::atomic<int> at_once_{0}, most_at_once_{0};
+  std::atomic<uint64_t> body_bytes_{0};
   mutable std::mutex mutex_;
   std::vector<TestRequest> requests_;
   std::vector<std::thread> connections_;

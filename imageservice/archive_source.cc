@@ -55,7 +55,7 @@ class ArchiveSource : public ImageSource {
     return images;
   }
 
-  Status Deliver(const FoundLayer& layer, const BlobSink& sink) override {
+  Status Deliver(const FoundLayer& layer, UniqueFd, const BlobSink& sink) override {
     const auto file = layers_.find(layer.digest);
     if (file == layers_.end()) return absl::InvalidArgumentError("no such layer");
     ASSIGN_OR_RETURN(Digester digester, Digester::Make(layer.digest));

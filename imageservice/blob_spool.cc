@@ -87,7 +87,8 @@ bool BlobSpool::ReadBack() {
       static_cast<uint64_t>(std::max<off_t>(info.st_size, kSpoolData)) - kSpoolData;
   if (digest_ != record.digest || record.size != size_ || record.length > there) return false;
   sequence_ = record.sequence;
-  length_ = boot_ == record.boot ? there : record.length;
+  const bool same_boot = !boot_.empty() && boot_ == record.boot;
+  length_ = same_boot ? there : record.length;
   if (record.length > 0) {
     midstate_.emplace();
     midstate_->bytes = record.length;

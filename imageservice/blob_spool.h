@@ -27,9 +27,9 @@
 
 namespace gantry::images {
 
-inline constexpr uint64_t kSpoolMark = 64 << 20;       // bytes between two records
-inline constexpr uint64_t kMinSpooledBlob = 64 << 20;  // smaller ones are fetched again
-inline constexpr uint64_t kSpoolData = 8192;           // where the bytes begin
+inline constexpr uint64_t kSpoolMark = 64 << 20;  // bytes between two records
+
+inline constexpr uint64_t kSpoolData = 8192;  // where the bytes begin
 
 // One thread at a time. No failure of the disk is a failure of the pull: the spool is dropped.
 class BlobSpool {

@@ -20,8 +20,13 @@ class ImageSource {
   virtual StatusOr<std::vector<FoundImage>> Find() = 0;
 
   // Gives the bytes of a layer that Find named to `sink`; OK only when digest and size were right.
-  // Any thread.
-  virtual Status Deliver(const FoundLayer& layer, const BlobSink& sink) = 0;
+  // `resume`: what an earlier pull left of it, and where this one may leave the same; may be
+  // invalid. Any thread.
+  virtual Status Deliver(const FoundLayer& layer, UniqueFd resume, const BlobSink& sink) = 0;
+  // True when a delivery that ended in wrong bytes may end better if it is made again.
+  virtual bool HasOtherSource() const { return false; }
+  // What was learnt of servers so far.
+  virtual std::vector<HostReport> HostNews() const { return {}; }
 };
 
 // The image that a reference names, from its registry or a mirror. Reads the registry's

@@ -27,6 +27,7 @@ using ImagePtr = std::shared_ptr<const Image>;
 using ImageMap = std::map<std::string, ImagePtr, std::less<>>;
 
 constexpr size_t kMinIdDigits = 12;
+constexpr std::chrono::hours kResumeAge{24};
 
 // What readers see: built whole, swapped in one step, never changed.
 struct View {
@@ -106,6 +107,7 @@ bool IsIdPrefix(absl::string_view text) {
 struct ImageStore::State {
   std::string root;
   std::unique_ptr<LayerStore> layers;
+  std::unique_ptr<ResumeFiles> resume;
 
   // One writer at a time: held over the database and the deletion of layers, never asked for by
   // readers.
@@ -149,6 +151,7 @@ StatusOr<std::unique_ptr<ImageStore>> ImageStore::Open(const std::string& root) 
   auto state = std::make_unique<State>();
   state->root = root;
   ASSIGN_OR_RETURN_CONTEXT(state->layers, LayerStore::Open(root), "open the layer store");
+  ASSIGN_OR_RETURN_CONTEXT(state->resume, ResumeFiles::Open(root), "open the image store");
   ASSIGN_OR_RETURN_CONTEXT(state->records, ImageRecords::Open(root + "/gantry.db"),
                            "open the image store");
   RETURN_IF_ERROR_CONTEXT(state->LoadImages(), "open the image store");
@@ -356,6 +359,7 @@ void ImageStore::ReleaseLayers(const std::string& container_id) {
 
 void ImageStore::CollectUnused(std::chrono::seconds age) {
   State& s = *state_;
+  s.resume->Collect(kResumeAge);
   const auto now = std::chrono::system_clock::now().time_since_epoch() - age;
   const int64_t limit = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
   std::vector<std::string> old;
@@ -365,6 +369,8 @@ void ImageStore::CollectUnused(std::chrono::seconds age) {
   std::lock_guard<std::mutex> writer(s.writer);
   s.DeleteUnused(old);
 }
+
+ResumeFiles& ImageStore::resume_files() { return *state_->resume; }
 
 bool ImageStore::HasLayer(absl::string_view blob_digest) const {
   return state_->layers->Has(blob_digest);
@@ -393,8 +399,9 @@ Status ImageStore::DropStagingDirectory(const std::string& staging_directory) {
 void ImageStore::FlushDeletions() { state_->layers->Flush(); }
 
 ImageStore::Usage ImageStore::DiskUsage() const {
-  const TreeUsage usage = state_->layers->Usage();
-  return {usage.bytes, usage.inodes};
+  const TreeUsage layers = state_->layers->Usage();
+  const TreeUsage resume = state_->resume->Usage();
+  return {layers.bytes + resume.bytes, layers.inodes + resume.inodes};
 }
 
 const std::string& ImageStore::root() const { return state_->root; }

@@ -15,6 +15,7 @@
 
 #include "imageservice/image.h"
 #include "imageservice/layer_record.h"
+#include "imageservice/resume_files.h"
 #include "runtime/base/status.h"
 
 namespace gantry::images {
@@ -93,7 +94,12 @@ class ImageStore {
   // Waits until all layers that were given up are gone from the disk.
   void FlushDeletions();
 
-  // Bytes and inodes of all layers and records, kept up to date, never walked on call.
+  // What interrupted pulls left of blobs; any thread. CollectUnused collects there too, what is a
+  // day old.
+  ResumeFiles& resume_files();
+
+  // Bytes and inodes of all layers and of what interrupted pulls left, kept up to date, never
+  // walked on call.
   struct Usage {
     uint64_t bytes = 0;
     uint64_t inodes = 0;

@@ -74,6 +74,7 @@ struct Puller::State {
   ImageStore* store;
   PullerOptions options;
   LayerClaims claims;
+  HostHealth hosts;  // what pulls learn of servers, for the next ones
   std::mutex mutex;
   std::condition_variable idle;
   std::map<std::string, std::shared_ptr<Operation>>
@@ -97,12 +98,12 @@ struct Puller::State {
   StatusOr<std::vector<std::shared_ptr<const Image>>> RunSession(
       int cancel, const PullerOrder& task, std::span<const int> fds,
       std::function<void(const PullProgress&)> on_progress) {
-    PullSession session({store, &claims, &options, cancel, std::move(on_progress)});
+    PullSession session({store, &claims, &options, &hosts, cancel, std::move(on_progress)});
     return session.Run(task, fds);
   }
 
-  void RunPull(const std::string& key, const PullTask& task,
-               const std::shared_ptr<Operation>& operation) {
+  void RunPull(const std::string& key, PullTask task, const std::shared_ptr<Operation>& operation) {
+    task.hosts = hosts.Failing();
     auto images = RunSession(operation->cancel.get(), task, {}, [&](const PullProgress& progress) {
       const std::lock_guard lock(operation->mutex);
       operation->progress = progress;

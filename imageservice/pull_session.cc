@@ -40,8 +40,10 @@ PullSession::PullSession(Services services)
 
 PullSession::~PullSession() {
   services_.claims->Forget(wake_.get());
+  puller_.reset();  // it may write to resume files
   for (auto& [digest, layer] : layers_) {
     layer.transfer.reset();
+    GiveResumeFile(layer, /*keep=*/true);
     if (layer.claimed) services_.claims->Release(digest);
   }
   services_.store->ReleaseLayers(hold_);
@@ -50,6 +52,7 @@ PullSession::~PullSession() {
 StatusOr<std::vector<std::shared_ptr<const Image>>> PullSession::Run(const PullerOrder& task,
                                                                      std::span<const int> fds) {
   if (!wake_.valid()) return SyscallError("eventfd");
+  task_ = &task;
   SetStage("resolving");
   RETURN_IF_ERROR(StartPuller(task, fds));
   RETURN_IF_ERROR(AwaitImages());
@@ -160,8 +163,10 @@ Status PullSession::StartTransfer(Layer& layer) {
                                         services_.options->layer_form));
   const UniqueFd memory = layer.transfer->TakeRingMemory();
   const UniqueFd socket = layer.transfer->TakeRingSocket();
-  const int fds[] = {memory.get(), socket.get()};
-  return Order(FetchLayer{layer.found.digest}, fds);
+  TakeResumeFile(layer);
+  std::vector<int> fds = {memory.get(), socket.get()};
+  if (layer.resume.valid()) fds.push_back(layer.resume.get());
+  return Order(FetchLayer{layer.found.digest, layer.resume.valid()}, fds);
 }
 
 Status PullSession::FinishLayers() {
@@ -170,12 +175,39 @@ Status PullSession::FinishLayers() {
     if (layer.transfer == nullptr) continue;
     const std::optional<Status> verdict = layer.transfer->Verdict(now);
     if (!verdict.has_value()) continue;
-    RETURN_IF_ERROR_CONTEXT(*verdict, absl::StrCat("layer ", digest));
-    RETURN_IF_ERROR_CONTEXT(layer.transfer->Publish(layer.found), absl::StrCat("layer ", digest));
-    layer.transfer.reset();
-    Complete(layer, /*already_here=*/false);
+    RETURN_IF_ERROR_CONTEXT(FinishLayer(layer, *verdict), absl::StrCat("layer ", digest));
   }
   return absl::OkStatus();
+}
+
+Status PullSession::FinishLayer(Layer& layer, const Status& verdict) {
+  // Bytes that are wrong, or no layer, are no beginning of a better try.
+  GiveResumeFile(layer,
+                 !verdict.ok() && !absl::IsDataLoss(verdict) && !absl::IsInvalidArgument(verdict));
+  if (absl::IsDataLoss(verdict) && layer.again && !std::exchange(layer.tried_again, true)) {
+    layer.transfer.reset();
+    return StartTransfer(layer);
+  }
+  RETURN_IF_ERROR(verdict);
+  RETURN_IF_ERROR(layer.transfer->Publish(layer.found));
+  layer.transfer.reset();
+  Complete(layer, /*already_here=*/false);
+  return absl::OkStatus();
+}
+
+void PullSession::TakeResumeFile(Layer& layer) {
+  if (layer.found.size < kMinResumedBlob || !std::holds_alternative<PullTask>(*task_)) return;
+  // Without one the pull works as well; only an interruption costs more.
+  StatusOr<UniqueFd> file =
+      services_.store->resume_files().Take(layer.found.digest, layer.found.size);
+  if (file.ok()) layer.resume = *std::move(file);
+}
+
+void PullSession::GiveResumeFile(Layer& layer, bool keep) {
+  if (!layer.resume.valid()) return;
+  layer.resume.Reset();
+  ResumeFiles& files = services_.store->resume_files();
+  keep ? files.Settle(layer.found.digest) : files.Remove(layer.found.digest);
 }
 
 void PullSession::Complete(Layer& layer, bool already_here) {
@@ -238,14 +270,20 @@ Status PullSession::Take(const PullerReport& report) {
     if (!ended->status.ok()) return ended->status;
     return absl::InternalError("gantry-puller ended before its work was done");
   }
+  if (const auto* seen = std::get_if<HostsSeen>(&report)) {
+    services_.hosts->Merge(seen->hosts);
+    return absl::OkStatus();
+  }
   const auto* progress = std::get_if<LayerProgressed>(&report);
   const auto* ended = std::get_if<LayerEnded>(&report);
   const auto layer = layers_.find(progress != nullptr ? progress->digest : ended->digest);
   if (layer == layers_.end() || layer->second.transfer == nullptr) return absl::OkStatus();
   if (ended != nullptr) {
+    layer->second.again = ended->again;
     layer->second.transfer->SetDownloaded(ended->status);
     return absl::OkStatus();
   }
+  services_.store->resume_files().Measure(progress->digest, layer->second.resume);
   progress_.layers[layer->second.progress].done = progress->done;
   services_.on_progress(progress_);
   return absl::OkStatus();

@@ -26,7 +26,8 @@ class PullSession {
     ImageStore* store;
     LayerClaims* claims;
     const PullerOptions* options;
-    int cancel;  // eventfd: readable ends the session with kCancelled
+    HostHealth* hosts;  // learns what the puller learns
+    int cancel;         // eventfd: readable ends the session with kCancelled
     std::function<void(const PullProgress&)> on_progress;
   };
 
@@ -44,6 +45,9 @@ class PullSession {
     bool claimed = false;
     bool done = false;
     std::unique_ptr<LayerTransfer> transfer;
+    UniqueFd resume;     // our copy of its resume file, while the puller has one
+    bool again = false;  // the puller says that another try may end better
+    bool tried_again = false;
   };
 
   Status StartPuller(const PullerOrder& task, std::span<const int> fds);
@@ -56,6 +60,10 @@ class PullSession {
   StatusOr<bool> UseExisting(Layer& layer);
   Status StartTransfer(Layer& layer);
   Status FinishLayers();
+  Status FinishLayer(Layer& layer, const Status& verdict);
+  // The file that keeps what comes of a big layer, if there may be one.
+  void TakeResumeFile(Layer& layer);
+  void GiveResumeFile(Layer& layer, bool keep);
   Status Wait();
   Status OnPuller();
   Status Take(const PullerReport& report);
@@ -65,8 +73,9 @@ class PullSession {
   StatusOr<std::vector<std::shared_ptr<const Image>>> Record();
 
   const Services services_;
-  const std::string hold_;  // the name under which the store keeps our layers
-  UniqueFd wake_;           // eventfd: a layer that somebody else had is free
+  const PullerOrder* task_ = nullptr;  // while Run runs
+  const std::string hold_;             // the name under which the store keeps our layers
+  UniqueFd wake_;                      // eventfd: a layer that somebody else had is free
   std::optional<ChildProcess> puller_;
   std::optional<PullerChannel> channel_;
   std::optional<std::vector<FoundImage>> images_;

@@ -3,6 +3,7 @@
 // (puller_protocol.h). Its life ends with its socket.
 #include <curl/curl.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -28,27 +29,37 @@ namespace {
 
 constexpr auto kProgressInterval = std::chrono::milliseconds(100);
 
+// News of servers, before the report that may be the last one.
+void ReportHosts(const ImageSource& source, PullerChannel& channel) {
+  std::vector<HostReport> news = source.HostNews();
+  if (news.empty()) return;
+  static_cast<void>(channel.Send(EncodeReport(HostsSeen{std::move(news)}), {}, /*wait=*/true));
+}
+
 // One layer on its way, in a thread of its own. When the unpacker gives up, the blob is still read
 // to its end: whether it was the right one decides who is to blame.
 void DeliverLayer(ImageSource& source, PullerChannel& channel, const FoundLayer& layer,
-                  BlobRingWriter ring) {
+                  BlobRingWriter ring, UniqueFd resume) {
   uint64_t done = 0;
   auto last_report = std::chrono::steady_clock::now();
   Status ring_status;
-  Status status = source.Deliver(layer, [&](std::span<const char> bytes) {
+  const auto sink = [&](std::span<const char> bytes) {
     if (ring_status.ok()) ring_status = ring.Write(bytes);
     done += bytes.size();
     const auto now = std::chrono::steady_clock::now();
     if (now - last_report < kProgressInterval) return absl::OkStatus();
     last_report = now;
     return channel.Send(EncodeReport(LayerProgressed{layer.digest, done}), {}, /*wait=*/true);
-  });
+  };
+  Status status = source.Deliver(layer, std::move(resume), sink);
+  const bool again = absl::IsDataLoss(status) && source.HasOtherSource();
   if (status.ok() && ring_status.ok()) ring_status = ring.Finish();
   if (status.ok()) status = ring_status;
   if (!status.ok()) ring.Fail();
+  ReportHosts(source, channel);
   // Without gantryd there is nobody to work for: the main thread sees it too.
   static_cast<void>(
-      channel.Send(EncodeReport(LayerEnded{layer.digest, status}), {}, /*wait=*/true));
+      channel.Send(EncodeReport(LayerEnded{layer.digest, status, again}), {}, /*wait=*/true));
 }
 
 class PullerProcess {
@@ -63,10 +74,14 @@ class PullerProcess {
     const Status opened = OpenSource(task);
     if (!opened.ok()) return End(opened);
     StatusOr<std::vector<FoundImage>> images = source_->Find();
-    if (!images.ok()) return End(images.status());
-    for (const FoundImage& image : *images) {
-      for (const FoundLayer& layer : image.layers) waiting_.emplace(layer.digest, layer);
+    if (!images.ok()) {
+      ReportHosts(*source_, channel_);
+      return End(images.status());
     }
+    for (const FoundImage& image : *images) {
+      for (const FoundLayer& layer : image.layers) layers_.emplace(layer.digest, layer);
+    }
+    ReportHosts(*source_, channel_);
     RETURN_IF_ERROR(
         channel_.Send(EncodeReport(ImagesFound{*std::move(images)}), {}, /*wait=*/true));
     for (;;) {
@@ -109,17 +124,16 @@ class PullerProcess {
   }
 
   Status StartLayer(const FetchLayer& fetch) {
-    ASSIGN_OR_RETURN(std::vector<UniqueFd> fds, channel_.TakeFds(2));
-    auto layer = waiting_.extract(fetch.digest);
-    if (layer.empty())
-      return absl::InvalidArgumentError(
-          "a layer that is not part of the images, or was asked for before");
+    ASSIGN_OR_RETURN(std::vector<UniqueFd> fds, channel_.TakeFds(fetch.resume ? 3 : 2));
+    const auto layer = layers_.find(fetch.digest);
+    if (layer == layers_.end())
+      return absl::InvalidArgumentError("a layer that is not part of the images");
     ASSIGN_OR_RETURN(BlobRingWriter ring,
                      BlobRingWriter::Open(std::move(fds[0]), std::move(fds[1])));
-    threads_.emplace_back(
-        [this, found = std::move(layer.mapped()), end = std::move(ring)]() mutable {
-          DeliverLayer(*source_, channel_, found, std::move(end));
-        });
+    threads_.emplace_back([this, &found = layer->second, end = std::move(ring),
+                           resume = fetch.resume ? std::move(fds[2]) : UniqueFd()]() mutable {
+      DeliverLayer(*source_, channel_, found, std::move(end), std::move(resume));
+    });
     return absl::OkStatus();
   }
 
@@ -129,7 +143,7 @@ class PullerProcess {
 
   PullerChannel channel_;
   std::unique_ptr<ImageSource> source_;
-  std::map<std::string, FoundLayer> waiting_;  // by digest: those not asked for yet
+  std::map<std::string, FoundLayer> layers_;  // by digest
   std::vector<std::thread> threads_;
 };
 
@@ -137,6 +151,8 @@ class PullerProcess {
 }  // namespace gantry::images
 
 int main() {
+  // A heap for each thread would keep what each connection once needed.
+  mallopt(M_ARENA_MAX, 2);
   signal(SIGPIPE, SIG_IGN);
   fcntl(gantry::images::kPullerSocket, F_SETFD, FD_CLOEXEC);
   curl_global_init(CURL_GLOBAL_DEFAULT);

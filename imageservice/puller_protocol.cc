@@ -1,5 +1,6 @@
 #include "imageservice/puller_protocol.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <iterator>
@@ -47,6 +48,17 @@ Json ToJson(const ImageConfig& config) {
           {"os", config.os}};
 }
 
+Json ToJson(const std::vector<HostReport>& reports) {
+  Json hosts = Json::array();
+  for (const HostReport& report : reports) {
+    hosts.push_back({{"origin", report.origin},
+                     {"failures", report.failures},
+                     {"open_ms", report.open_for.count()},
+                     {"reason", report.reason}});
+  }
+  return hosts;
+}
+
 Json ToJson(const FoundImage& image) {
   Json layers = Json::array();
   for (const FoundLayer& layer : image.layers) {
@@ -70,7 +82,8 @@ struct OrderEncoder {
             {"registry_config_path", task.registry_config_path},
             {"auth_files", task.auth_files},
             {"environment", task.environment},
-            {"stall_timeout_ms", task.stall_timeout_ms}};
+            {"stall_timeout_ms", task.stall_timeout_ms},
+            {"hosts", ToJson(task.hosts)}};
   }
   Json operator()(const ExplainTask& task) const {
     Json order = (*this)(task.pull);
@@ -81,7 +94,7 @@ struct OrderEncoder {
     return {{"type", "import"}, {"name", task.name}};
   }
   Json operator()(const FetchLayer& fetch) const {
-    return {{"type", "fetch"}, {"digest", fetch.digest}};
+    return {{"type", "fetch"}, {"digest", fetch.digest}, {"resume", fetch.resume}};
   }
   Json operator()(const EndOfLayers&) const { return {{"type", "end"}}; }
 };
@@ -96,7 +109,13 @@ struct ReportEncoder {
     return {{"type", "progress"}, {"digest", progress.digest}, {"done", progress.done}};
   }
   Json operator()(const LayerEnded& ended) const {
-    return {{"type", "layer"}, {"digest", ended.digest}, {"status", ToJson(ended.status)}};
+    return {{"type", "layer"},
+            {"digest", ended.digest},
+            {"status", ToJson(ended.status)},
+            {"again", ended.again}};
+  }
+  Json operator()(const HostsSeen& seen) const {
+    return {{"type", "hosts"}, {"hosts", ToJson(seen.hosts)}};
   }
   Json operator()(const TaskEnded& ended) const {
     return {{"type", "ended"}, {"status", ToJson(ended.status)}};
@@ -129,18 +148,6 @@ Credentials ReadCredentialsFrom(const JsonReader& reader) {
   reader.Read("identity_token", credentials.identity_token);
   reader.Read("registry_token", credentials.registry_token);
   return credentials;
-}
-
-PullTask ReadPullTask(const JsonReader& root) {
-  PullTask task;
-  root.Read("reference", task.reference);
-  root.Object("credentials",
-              [&](JsonReader reader) { task.credentials = ReadCredentialsFrom(reader); });
-  root.Read("registry_config_path", task.registry_config_path);
-  root.Read("auth_files", task.auth_files);
-  root.Read("environment", task.environment);
-  root.Read("stall_timeout_ms", task.stall_timeout_ms);
-  return task;
 }
 
 ImageConfig ReadConfigFrom(const JsonReader& reader) {
@@ -183,6 +190,36 @@ FoundImage ReadImageFrom(const JsonReader& reader, Status& status) {
   });
   if (image.layers.size() > kMaxLayers) reader.Fail("layers", "are too many");
   return image;
+}
+
+std::vector<HostReport> ReadHostsFrom(const JsonReader& root) {
+  std::vector<HostReport> hosts;
+  root.ForEach("hosts", [&](JsonReader entry) {
+    HostReport host;
+    uint64_t open_ms = 0;
+    entry.Read("origin", host.origin);
+    entry.Read("failures", host.failures);
+    entry.Read("open_ms", open_ms);
+    entry.Read("reason", host.reason);
+    if (host.origin.size() > kMaxHostReason) entry.Fail("origin", "is too long");
+    host.open_for = std::chrono::milliseconds(std::min<uint64_t>(open_ms, 1 << 30));
+    hosts.push_back(std::move(host));
+  });
+  if (hosts.size() > kMaxHostReports) root.Fail("hosts", "are too many");
+  return hosts;
+}
+
+PullTask ReadPullTask(const JsonReader& root) {
+  PullTask task;
+  root.Read("reference", task.reference);
+  root.Object("credentials",
+              [&](JsonReader reader) { task.credentials = ReadCredentialsFrom(reader); });
+  root.Read("registry_config_path", task.registry_config_path);
+  root.Read("auth_files", task.auth_files);
+  root.Read("environment", task.environment);
+  root.Read("stall_timeout_ms", task.stall_timeout_ms);
+  task.hosts = ReadHostsFrom(root);
+  return task;
 }
 
 Status ReadStatusFrom(const JsonReader& root) {
@@ -228,7 +265,9 @@ StatusOr<PullerOrder> DecodeOrder(absl::string_view text) {
   } else if (type == "import") {
     order = ImportTask{frame.Text("name")};
   } else if (type == "fetch") {
-    order = FetchLayer{frame.Digest("digest")};
+    FetchLayer fetch{frame.Digest("digest"), false};
+    root.Read("resume", fetch.resume);
+    order = std::move(fetch);
   } else if (type == "end") {
     order = EndOfLayers{};
   } else {
@@ -255,7 +294,11 @@ StatusOr<PullerReport> DecodeReport(absl::string_view text) {
     root.Read("done", progress.done);
     report = std::move(progress);
   } else if (type == "layer") {
-    report = LayerEnded{frame.Digest("digest"), ReadStatusFrom(root)};
+    LayerEnded ended{frame.Digest("digest"), ReadStatusFrom(root), false};
+    root.Read("again", ended.again);
+    report = std::move(ended);
+  } else if (type == "hosts") {
+    report = HostsSeen{ReadHostsFrom(root)};
   } else if (type == "ended") {
     report = TaskEnded{ReadStatusFrom(root)};
   } else {

@@ -4,10 +4,11 @@
 //   gantryd                                            gantry-puller (descriptor 3)
 //   PullTask or ImportTask{archive, spool}  ────────▶
 //                                           ◀────────  ImagesFound, or TaskEnded{why not}
-//   FetchLayer{ring memory, ring socket} …  ────────▶  one at a time or several, each layer at most
-//   once
+//   FetchLayer{ring, resume file} …         ────────▶  one at a time or several; a layer again only
+//                                                      after its LayerEnded
 //                                           ◀────────  LayerProgressed …, LayerEnded{verified, or
-//                                           why not}
+//                                                      why not}
+//                                           ◀────────  HostsSeen, whenever there is news of servers
 //   EndOfLayers                             ────────▶
 //                                           ◀────────  TaskEnded{OK}, exit
 //
@@ -23,6 +24,7 @@
 #include <vector>
 
 #include "imageservice/credentials.h"
+#include "imageservice/host_health.h"
 #include "imageservice/image.h"
 #include "runtime/base/status.h"
 #include "runtime/linux/unique_fd.h"
@@ -39,6 +41,7 @@ struct PullTask {
   std::string auth_files;                // logins of this node, when `credentials` are empty
   std::vector<std::string> environment;  // "NAME=value": for proxies and credential helpers
   uint64_t stall_timeout_ms = 0;         // 0: the default
+  std::vector<HostReport> hosts;         // what earlier pulls learnt
 };
 // As a pull, up to the layers: answered with one PullExplanation (pull_explanation.h).
 struct ExplainTask {
@@ -47,8 +50,9 @@ struct ExplainTask {
 struct ImportTask {  // descriptors: the archive, an empty file to spool to
   std::string name;
 };
-struct FetchLayer {  // descriptors: BlobRing::writer_memory, BlobRing::writer_socket
+struct FetchLayer {  // descriptors: BlobRing::writer_memory, BlobRing::writer_socket, resume file
   std::string digest;
+  bool resume = false;  // the third descriptor is there
 };
 struct EndOfLayers {};
 using PullerOrder = std::variant<PullTask, ImportTask, FetchLayer, EndOfLayers, ExplainTask>;
@@ -76,11 +80,15 @@ struct LayerProgressed {
 struct LayerEnded {
   std::string digest;
   Status status;
+  bool again = false;  // wrong bytes came, but there is another source than theirs
+};
+struct HostsSeen {
+  std::vector<HostReport> hosts;
 };
 struct TaskEnded {
   Status status;
 };
-using PullerReport = std::variant<ImagesFound, LayerProgressed, LayerEnded, TaskEnded>;
+using PullerReport = std::variant<ImagesFound, LayerProgressed, LayerEnded, HostsSeen, TaskEnded>;
 
 std::string EncodeOrder(const PullerOrder& order);
 StatusOr<PullerOrder> DecodeOrder(absl::string_view text);

@@ -26,6 +26,7 @@ TEST(PullerProtocol, OrdersSurviveTheWay) {
   task.auth_files = "/etc/a:/etc/b";
   task.environment = {"http_proxy=http://p:1", "PATH=/bin"};
   task.stall_timeout_ms = 7;
+  task.hosts = {{"http://h:80", 1, std::chrono::milliseconds(5), "why"}};
   const auto pull = DecodeOrder(EncodeOrder(task));
   ASSERT_TRUE(pull.ok()) << pull.status();
   const auto& read = std::get<PullTask>(*pull);
@@ -35,10 +36,12 @@ TEST(PullerProtocol, OrdersSurviveTheWay) {
   EXPECT_EQ(read.auth_files, task.auth_files);
   EXPECT_EQ(read.environment, task.environment);
   EXPECT_EQ(read.stall_timeout_ms, 7u);
+  EXPECT_EQ(read.hosts.at(0).reason, "why");
   const auto explain = DecodeOrder(EncodeOrder(ExplainTask{task}));
   EXPECT_EQ(std::get<ExplainTask>(*explain).pull.environment, task.environment);
   EXPECT_EQ(std::get<ImportTask>(*DecodeOrder(EncodeOrder(ImportTask{"n"}))).name, "n");
-  EXPECT_EQ(std::get<FetchLayer>(*DecodeOrder(EncodeOrder(FetchLayer{kDigest}))).digest, kDigest);
+  EXPECT_EQ(std::get<FetchLayer>(*DecodeOrder(EncodeOrder(FetchLayer{kDigest, true}))).digest,
+            kDigest);
   EXPECT_TRUE(std::holds_alternative<EndOfLayers>(*DecodeOrder(EncodeOrder(EndOfLayers{}))));
 }
 
@@ -59,8 +62,15 @@ TEST(PullerProtocol, ReportsSurviveTheWay) {
   EXPECT_EQ(read.config.cmd[0], "/bin/sh");
   EXPECT_EQ(read.config.labels, image.config.labels);
   EXPECT_EQ(read.layers.at(0).size, 9u);
-  const auto ended = DecodeReport(EncodeReport(LayerEnded{kDigest, absl::DataLossError("why")}));
+  const auto ended =
+      DecodeReport(EncodeReport(LayerEnded{kDigest, absl::DataLossError("why"), true}));
   EXPECT_EQ(std::get<LayerEnded>(*ended).status, absl::DataLossError("why"));
+  EXPECT_TRUE(std::get<LayerEnded>(*ended).again);
+  const HostReport host = {"http://h:80", 3, std::chrono::milliseconds(7), "no answer"};
+  const auto seen = DecodeReport(EncodeReport(HostsSeen{{host}}));
+  ASSERT_TRUE(seen.ok()) << seen.status();
+  EXPECT_EQ(std::get<HostsSeen>(*seen).hosts.at(0).origin, host.origin);
+  EXPECT_EQ(std::get<HostsSeen>(*seen).hosts.at(0).open_for, host.open_for);
   EXPECT_TRUE(
       std::get<TaskEnded>(*DecodeReport(EncodeReport(TaskEnded{absl::OkStatus()}))).status.ok());
   EXPECT_EQ(
@@ -76,6 +86,7 @@ TEST(PullerProtocol, AConqueredPullerCannotSendPathsForDigestsOrNames) {
            std::string(R"({"type":"fly"})"),
            std::string(R"({"type":"layer","digest":"sha256:../../x"})"),
            std::string(R"({"type":"progress","digest":"","done":1})"),
+           R"({"type":"hosts","hosts":[{"origin":")" + std::string(1000, 'h') + R"("}]})",
            std::string(R"({"type":"images","images":[{"id":"../x"}]})"),
            R"({"type":"images","images":[{)" + id + R"(,"repo_tags":["../../x"]}]})",
            R"({"type":"images","images":[{)" + id + R"(,"repo_digests":["a b"]}]})",

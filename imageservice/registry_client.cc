@@ -166,6 +166,15 @@ Status RegistryClient::Persist(const RegistryEndpoint& endpoint, const Attempt& 
   }
 }
 
+bool RegistryClient::HasOther() const {
+  const std::vector<HostReport> failing = health_->Failing();
+  return std::any_of(endpoints_.begin(), endpoints_.end(), [&](const RegistryEndpoint& endpoint) {
+    return endpoint.can_pull && std::none_of(failing.begin(), failing.end(), [&](const auto& host) {
+             return host.origin == endpoint.base.Origin();
+           });
+  });
+}
+
 bool RegistryClient::WorthRetry(const RegistryEndpoint& endpoint,
                                 HostHealth::Clock::time_point sent, const Status& failure,
                                 absl::string_view retry_after) const {

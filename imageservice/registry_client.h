@@ -86,6 +86,8 @@ class RegistryClient {
   // host's turn (HostHealth::AwaitTurn).
   bool WorthRetry(const RegistryEndpoint& endpoint, HostHealth::Clock::time_point sent,
                   const Status& failure, absl::string_view retry_after) const;
+  // True when there is a server for blobs that has not failed lately.
+  bool HasOther() const;
   HostHealth& health() const { return *health_; }
   const Reference& reference() const { return reference_; }
 

@@ -36,6 +36,7 @@ Status PrepareRegistry(const PullTask& task, RegistrySetup& setup) {
   }
   if (task.stall_timeout_ms > 0)
     setup.timeouts.stall = std::chrono::milliseconds(task.stall_timeout_ms);
+  setup.reports = task.hosts;
   setup.proxies = ReadProxySettings(task.environment);
   UseProxies(setup.proxies);
   return absl::OkStatus();
@@ -43,7 +44,7 @@ Status PrepareRegistry(const PullTask& task, RegistrySetup& setup) {
 
 RegistryClient MakeRegistryClient(RegistrySetup setup) {
   return {std::move(setup.hosts.endpoints), std::move(setup.reference), std::move(setup.auth),
-          setup.timeouts};
+          setup.timeouts, setup.reports};
 }
 
 }  // namespace gantry::images

@@ -19,6 +19,7 @@ struct RegistrySetup {
   RegistryHosts hosts;
   std::unique_ptr<RegistryAuth> auth;
   HttpTimeouts timeouts;
+  std::vector<HostReport> reports;  // what earlier pulls learnt of hosts
   ProxySettings proxies;
 };
 

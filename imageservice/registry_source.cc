@@ -1,4 +1,7 @@
 // An image in a registry: reference → manifest (through indexes) → configuration → layers.
+#include <fcntl.h>
+
+#include <atomic>
 #include <map>
 #include <utility>
 
@@ -10,13 +13,15 @@
 #include "imageservice/manifest.h"
 #include "imageservice/registry_client.h"
 #include "imageservice/registry_setup.h"
+#include "runtime/linux/file.h"
 
 namespace gantry::images {
 namespace {
 
 class RegistrySource : public ImageSource {
  public:
-  explicit RegistrySource(RegistrySetup setup) : registry_(MakeRegistryClient(std::move(setup))) {}
+  explicit RegistrySource(RegistrySetup setup)
+      : registry_(MakeRegistryClient(std::move(setup))), boot_(ReadBootId()) {}
 
   StatusOr<std::vector<FoundImage>> Find() override {
     HttpClient client;
@@ -36,19 +41,36 @@ class RegistrySource : public ImageSource {
     return std::vector<FoundImage>{std::move(image)};
   }
 
-  Status Deliver(const FoundLayer& layer, const BlobSink& sink) override {
+  Status Deliver(const FoundLayer& layer, UniqueFd resume, const BlobSink& sink) override {
     HttpClient client;
+    std::unique_ptr<BlobSpool> spool;
+    if (resume.valid()) spool = BlobSpool::Open(std::move(resume), layer.digest, layer.size, boot_);
     Descriptor descriptor;
     descriptor.digest = layer.digest;
     descriptor.size = layer.size;
     const auto embedded = embedded_.find(layer.digest);
-    if (embedded == embedded_.end()) return DownloadBlob(registry_, client, descriptor, sink);
-    ASSIGN_OR_RETURN(const std::string bytes,
-                     FetchContent(registry_, client, embedded->second, layer.size));
-    return sink(bytes);
+    if (embedded != embedded_.end()) {
+      ASSIGN_OR_RETURN(const std::string bytes,
+                       FetchContent(registry_, client, embedded->second, layer.size));
+      return sink(bytes);
+    }
+    const bool resumed = spool != nullptr && spool->length() > 0;
+    const Status status = DownloadBlob(registry_, client, descriptor, sink,
+                                       {.budget = &budget_, .spool = spool.get()});
+    if (resumed && absl::IsDataLoss(status)) bad_spool_ = true;
+    return status;
   }
 
+  bool HasOtherSource() const override { return bad_spool_ || registry_.HasOther(); }
+  std::vector<HostReport> HostNews() const override { return registry_.health().News(); }
+
  private:
+  // Before confinement. Empty when it cannot be read: then every start is a new boot.
+  static std::string ReadBootId() {
+    const StatusOr<std::string> text = ReadFileAt(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64);
+    return text.ok() ? text->substr(0, text->find('\n')) : "";
+  }
+
   Status FillImage(HttpClient& client, const ImageManifest& manifest, FoundImage& image) const {
     ASSIGN_OR_RETURN_CONTEXT(const std::string config,
                              FetchContent(registry_, client, manifest.config, kMaxConfigBytes),
@@ -84,6 +106,9 @@ class RegistrySource : public ImageSource {
 
   const RegistryClient registry_;
   std::map<std::string, Descriptor> embedded_;  // layers that the manifest brought along, by digest
+  const std::string boot_;
+  FetchBudget budget_;
+  std::atomic<bool> bad_spool_{false};
 };
 
 }  // namespace

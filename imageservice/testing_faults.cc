@@ -68,6 +68,13 @@ FaultRegistry::Fault Throttle(uint64_t bytes_per_second) {
   };
 }
 
+FaultRegistry::Fault ThrottleAll(uint64_t bytes_per_second) {
+  return [=](const TestRequest&, TestResponse& response) {
+    response.bytes_per_second = bytes_per_second;
+    response.shared_rate = true;
+  };
+}
+
 FaultRegistry::Fault AnswerWith(int status,
                                 std::vector<std::pair<std::string, std::string>> headers) {
   return [=](const TestRequest&, TestResponse& response) {

@@ -21,6 +21,7 @@ class FaultRegistry {
 
   MemoryRegistry& memory() { return memory_; }
   TestServer& server() { return server_; }
+  const TestServer& server() const { return server_; }
   std::string host() const { return server_.host(); }
 
   // From now on the answers to requests whose path contains `part` go through `fault`, the next
@@ -52,7 +53,8 @@ class FaultRegistry {
 FaultRegistry::Fault CutAfter(size_t bytes, bool reset = false);
 FaultRegistry::Fault StallAfter(size_t bytes);
 FaultRegistry::Fault StaySilent();
-FaultRegistry::Fault Throttle(uint64_t bytes_per_second);
+FaultRegistry::Fault Throttle(uint64_t bytes_per_second);     // each answer
+FaultRegistry::Fault ThrottleAll(uint64_t bytes_per_second);  // all together
 FaultRegistry::Fault AnswerWith(int status,
                                 std::vector<std::pair<std::string, std::string>> headers = {});
 FaultRegistry::Fault OtherBytes();                      // of the same length

@@ -248,7 +248,8 @@ bool TestServer::SendBody(TestConnection& connection, const TestResponse& respon
     body.remove_prefix(piece.size());
     if (rate == 0 || body.empty()) continue;
     struct pollfd polls[] = {{connection.fd(), POLLRDHUP, 0}, {stop_.get(), POLLIN, 0}};
-    if (poll(polls, 2, static_cast<int>(1000 * piece.size() / rate)) > 0) return false;
+    const uint64_t sharers = response.shared_rate ? static_cast<uint64_t>(at_once_.load()) : 1;
+    if (poll(polls, 2, static_cast<int>(1000 * piece.size() * sharers / rate)) > 0) return false;
   }
   return true;
 }

@@ -36,6 +36,7 @@ struct TestResponse {
   bool silent = false;            // nothing at all is sent until the server ends
   bool reset = false;             // `cut_after` ends in a reset, not in an end of file
   uint64_t bytes_per_second = 0;  // 0: as fast as it goes
+  bool shared_rate = false;       // all answers together, not each
 };
 
 struct TestServerOptions {

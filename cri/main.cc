@@ -13,6 +13,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cri/cadvisor_socket.h"
+#include "cri/image_recovery.h"
 #include "cri/node.h"
 #include "cri/node_features.h"
 #include "cri/pod_user_namespace.h"
@@ -115,7 +116,7 @@ Status OpenParts(Node* node) {
   ProbeUserNamespaces(node);
   images::PullerOptions puller;
   puller.puller_binary = binaries + "/gantry-puller";
-  puller.unpacker_binary = binaries + "/gantry-unpacker";
+  puller.unpacker_binary = node->unpacker_binary = binaries + "/gantry-unpacker";
   puller.registry_config_path = config.image.registry_config_path;
   ASSIGN_OR_RETURN(puller.layer_form, ChooseLayerForm(*node));
   puller.auth_files = config.image.auth_files;
@@ -162,12 +163,14 @@ Status Run(const Flags& flags) {
   node.started_at_ns = absl::ToUnixNanos(absl::Now());
   RETURN_IF_ERROR(OpenParts(&node));
   Restore(&node);
+  auto recovery = std::make_unique<ImageRecovery>(&node);
   std::unique_ptr<CadvisorSocket> cadvisor;
   if (const std::string& path = node.config.metrics.cadvisor_socket; !path.empty()) {
     ASSIGN_OR_RETURN(cadvisor, CadvisorSocket::Listen(&node, path));
   }
   const Status served = ServeUntilSignal(&node);
   cadvisor.reset();
+  recovery.reset();
   Quiesce(&node);
   return served;
 }

@@ -53,7 +53,7 @@ struct Node {
   Config config;
   Logger log;
   NodeFeatures features;
-  std::string shim_binary, init_binary;
+  std::string shim_binary, init_binary, unpacker_binary;
   CgroupPaths shim_cgroup;  // of all shims, outside of the pods' limits; empty: the daemon's own
   int64_t started_at_ns = 0;
 

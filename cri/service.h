@@ -166,6 +166,15 @@ class GantryService final : public ::gantry::v1::Gantry::Service {
   grpc::Status ExplainImage(grpc::ServerContext* context,
                             const ::gantry::v1::ExplainImageRequest* request,
                             ::gantry::v1::ExplainImageResponse* response) override;
+  grpc::Status CheckImages(grpc::ServerContext* context,
+                           const ::gantry::v1::CheckImagesRequest* request,
+                           ::gantry::v1::CheckImagesResponse* response) override;
+  grpc::Status VerifyImage(grpc::ServerContext* context,
+                           const ::gantry::v1::VerifyImageRequest* request,
+                           grpc::ServerWriter<::gantry::v1::VerifyImageResponse>* writer) override;
+  grpc::Status ExportImages(
+      grpc::ServerContext* context, const ::gantry::v1::ExportImagesRequest* request,
+      grpc::ServerWriter<::gantry::v1::ExportImagesResponse>* writer) override;
   grpc::Status InspectImage(grpc::ServerContext* context,
                             const ::gantry::v1::InspectImageRequest* request,
                             ::gantry::v1::InspectImageResponse* response) override;

@@ -32,6 +32,9 @@ void AddAttachCommand(CLI::App& app, CommandContext& context);      // attach.cc
 void AddConfigCommands(CLI::App& app, CommandContext& context);     // config_commands.cc
 void AddVersionCommand(CLI::App& app, CommandContext& context);     // version.cc
 
+// To `gantry image`: image_check_commands.cc.
+void AddImageCheckCommands(CLI::App& group, CommandContext& context);
+
 // --socket (GANTRY_SOCKET) on a command that talks to the daemon.
 void AddSocketOption(CLI::App& command, CommandContext& context);
 

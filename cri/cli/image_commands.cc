@@ -182,7 +182,8 @@ Subcommand Add(CLI::App& group, CommandContext& context, const char* name, const
 }  // namespace
 
 void AddImageCommands(CLI::App& app, CommandContext& context) {
-  CLI::App* group = app.add_subcommand("image", "List, remove, import, explain and inspect images");
+  CLI::App* group = app.add_subcommand(
+      "image", "List, remove, import, export, check, verify, explain and inspect images");
   group->require_subcommand(1);
   const Subcommand ls = Add(*group, context, "ls", "List images", Ls);
   ls.command->add_flag("-q,--quiet", ls.arguments->quiet, "Ids alone");
@@ -211,6 +212,8 @@ void AddImageCommands(CLI::App& app, CommandContext& context) {
       Add(*group, context, "inspect", "Print what is known of an image, as JSON", Inspect);
   inspect.command->add_option("IMAGE", inspect.arguments->image, "Name or id")->required();
   inspect.command->footer("Example:\n  gantry image inspect busybox");
+
+  AddImageCheckCommands(*group, context);
 }
 
 }  // namespace gantry::cli

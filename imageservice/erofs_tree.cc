@@ -114,14 +114,14 @@ StatusOr<ErofsTree::Id> ErofsTree::MakeDirectory(Id parent, absl::string_view na
 Status ErofsTree::SetAttributes(Id id, const Attributes& attributes, const Xattrs& xattrs) {
   Directory& at = directory(id);
   at.attributes = attributes;
-  for (const auto& [name, value] : xattrs) {
+  for (const auto& xattr : xattrs) {
     auto same = std::find_if(at.xattrs.begin(), at.xattrs.end(),
-                             [&](const auto& xattr) { return xattr.first == name; });
+                             [&](const auto& old) { return old.first == xattr.first; });
     if (same != at.xattrs.end()) {
-      same->second = value;
+      same->second = xattr.second;
     } else {
-      RETURN_IF_ERROR(Remember(sizeof(*same) + name.size() + value.size()));
-      at.xattrs.emplace_back(name, value);
+      RETURN_IF_ERROR(Remember(sizeof(xattr) + xattr.first.size() + xattr.second.size()));
+      at.xattrs.push_back(xattr);
     }
   }
   if (XattrBytes(at.xattrs) <= kMaxXattrBytes) return absl::OkStatus();

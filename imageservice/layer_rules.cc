@@ -27,7 +27,7 @@ bool IsFileCapability(absl::string_view value) {
   if (value.size() < sizeof(magic)) return false;
   memcpy(&magic, value.data(),
          sizeof(magic));  // little endian on disk, as are the machines we know
-  if ((magic & ~VFS_CAP_REVISION_MASK & ~VFS_CAP_FLAGS_EFFECTIVE) != 0) return false;
+  if ((magic & ~VFS_CAP_REVISION_MASK & ~uint32_t{VFS_CAP_FLAGS_EFFECTIVE}) != 0) return false;
   const uint32_t revision = magic & VFS_CAP_REVISION_MASK;
   return (revision == VFS_CAP_REVISION_2 && value.size() == XATTR_CAPS_SZ_2) ||
          (revision == VFS_CAP_REVISION_3 && value.size() == XATTR_CAPS_SZ_3);

@@ -377,11 +377,11 @@ TEST_F(ErofsLayerTest, MountsWhateverTheVerifierAccepts) {
   ASSERT_TRUE(written.ok());
   const std::string meta = forms_.ReadMeta();
   int mounted = 0;
-  for (size_t at = kErofsSuperAt; at < meta.size(); ++at) {
+  for (size_t at = kErofsSuperAt; at < meta.size(); at += 17) {
     std::string changed = meta;
     changed[at] = static_cast<char>(changed[at] ^ (1 + at * 37 % 255));
     std::ofstream(forms_.meta(), std::ios::binary) << WithRightSums(changed);
-    if (!VerifyErofs(forms_.OpenMeta().get(), written->data_bytes).ok() || at % 17 != 0) continue;
+    if (!VerifyErofs(forms_.OpenMeta().get(), written->data_bytes).ok()) continue;
     auto mount = forms_.Mount();
     ASSERT_TRUE(mount.ok()) << at << ": " << mount.status();
     const auto listing = ListTree(mount->get(), {});

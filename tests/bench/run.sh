@@ -10,7 +10,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../conformance/pins.sh"
 
-runtimes=gantryd,containerd keep="" options=() parts="" pull_scale=1 pull_options=()
+runtimes=gantryd,containerd keep="" options=() parts="" pull_scale=1 pull_options=() disk=""
 arguments=("$@")
 while [ $# -gt 0 ]; do
   case $1 in
@@ -39,6 +39,11 @@ chmod 755 "$folder"
 
 finish() {
   end_lane "$folder"
+  if [ -n "$disk" ]; then
+    [ -z "$keep" ] || cp -a "$folder" "$folder.kept"
+    umount "$folder" || umount -l "$folder" || true
+    rm -f "$disk"
+  fi
   if [ -n "$keep" ]; then echo "kept: $folder"; else rm -rf --one-file-system "$folder"; fi
 }
 trap finish EXIT
@@ -51,8 +56,11 @@ describe_machine() {
 }
 
 describe_machine
+if [[ ,$parts, = *,pull,* ]]; then
+  mount_disk "$folder" "$pull_scale"
+  serve_image "$folder" "$pull_scale"
+fi
 start_registry "$folder"
-[[ ,$parts, != *,pull,* ]] || serve_image "$folder" "$pull_scale"
 servers=()
 for runtime in ${runtimes//,/ }; do
   start_runtime "$runtime" "$folder/$runtime"

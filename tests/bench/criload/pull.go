@@ -179,7 +179,7 @@ func (p *peer) again(name string, into costs) error {
 
 // drop removes the image and waits until its files are gone: a tree smaller than `small` bytes.
 func (p *peer) drop(name string, small int64, into costs) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	begin := time.Now()
 	if _, err := p.images.RemoveImage(ctx, &cri.RemoveImageRequest{Image: &cri.ImageSpec{Image: name}}); err != nil {

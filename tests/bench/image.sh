@@ -23,7 +23,7 @@ mount_disk() {
   size=$(times "$2" 9)
   need_space "${1%/*}" "$size"
   disk=$1.disk
-  fallocate -l "$(awk -v size="$size" 'BEGIN { printf "%d", size * 1e9 }')" "$disk"
+  fallocate -l "$(awk -v size="$size" 'BEGIN { printf "%d", size * 954 }')MiB" "$disk"
   mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "$disk"
   if ! device=$(losetup --find --show --direct-io=on "$disk") || ! mount "$device" "$1"; then
     [ -z "${device:-}" ] || losetup -d "$device"

@@ -40,11 +40,14 @@ chmod 755 "$folder"
 finish() {
   end_lane "$folder"
   if [ -n "$disk" ]; then
-    [ -z "$keep" ] || cp -a "$folder" "$folder.kept"
     umount "$folder" || umount -l "$folder" || true
-    rm -f "$disk"
+    if [ -n "$keep" ]; then echo "kept: $disk, a file system"; else rm -f "$disk"; fi
+    rmdir "$folder"
+  elif [ -n "$keep" ]; then
+    echo "kept: $folder"
+  else
+    rm -rf --one-file-system "$folder"
   fi
-  if [ -n "$keep" ]; then echo "kept: $folder"; else rm -rf --one-file-system "$folder"; fi
 }
 trap finish EXIT
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 )
 
@@ -55,8 +56,9 @@ func printPulls(title string, peers []*peer, results map[string]costs) {
 		var medians []float64
 		for _, p := range peers {
 			values := results[p.name].rows[row.name]
-			medians = append(medians, middle(values))
 			cells = append(cells, fmt.Sprintf(row.format, middle(values)), fmt.Sprintf(row.format, slices.Min(values)))
+			shown, _ := strconv.ParseFloat(cells[len(cells)-2], 64) // what is nought in the table has no ratio
+			medians = append(medians, shown)
 		}
 		if len(peers) > 1 {
 			cells = append(cells, ratio(medians))

@@ -57,8 +57,12 @@ func printPulls(title string, peers []*peer, results map[string]costs) {
 		for _, p := range peers {
 			values := results[p.name].rows[row.name]
 			cells = append(cells, fmt.Sprintf(row.format, middle(values)), fmt.Sprintf(row.format, slices.Min(values)))
-			shown, _ := strconv.ParseFloat(cells[len(cells)-2], 64) // what is nought in the table has no ratio
-			medians = append(medians, shown)
+			if shown, _ := strconv.ParseFloat(cells[len(cells)-2], 64); shown > 0 { // what is nought in the table has no ratio
+				medians = append(medians, middle(values))
+			}
+		}
+		if len(medians) < len(peers) {
+			medians = nil
 		}
 		if len(peers) > 1 {
 			cells = append(cells, ratio(medians))

@@ -45,7 +45,7 @@ class Stream {
         cut_(blob.size) {}
 
   // `budget` may be null. OK: all bytes are with the assembly.
-  Status Run(HttpClient& client, FetchBudget* budget, std::string& retry_after) {
+  Status Run(HttpClient& client, FetchBudget* budget, RegistryClient::Outcome& outcome) {
     budget_ = budget;
     RegistryClient::Request request;
     request.path = absl::StrCat("blobs/", blob_.digest);
@@ -57,11 +57,12 @@ class Stream {
     request.on_body = [this](std::span<const char> bytes) { return OnBody(bytes); };
     request.cancelled = [this] { return lane_.lost() || FallsBehind(); };
     const StatusOr<HttpResponse> response = registry_.Ask(client, endpoint_, request);
-    if (assembly_.spoiled()) return Ended(response);
+    if (response.ok()) outcome.retry_after = std::string(response->Header("retry-after"));
     // Cut off by us, or broken with others at work: they fetch the rest.
-    if (HasRanges()) return Drain();
-    if (response.ok()) retry_after = std::string(response->Header("retry-after"));
-    return Ended(response);
+    const bool others = !assembly_.spoiled() && HasRanges();
+    const Status status = others ? Drain() : Ended(response);
+    outcome.progressed = assembly_.done() - asked_from_ >= kWorthNewTries;
+    return status;
   }
 
  private:
@@ -116,8 +117,6 @@ class Stream {
       bytes = bytes.subspan(size);
       Plan();
     }
-    if (assembly_.done() - asked_from_ >= kWorthNewTries)
-      registry_.health().Progressed(endpoint_.base.Origin());
     return absl::OkStatus();
   }
 
@@ -194,9 +193,9 @@ Status FromEndpoint(const RegistryClient& registry, const RegistryEndpoint& endp
   BlobAssembly& assembly = *job.assembly;
   Status status = registry.Persist(
       endpoint,
-      [&](std::string& retry_after) {
+      [&](RegistryClient::Outcome& outcome) {
         return Stream(registry, endpoint, *job.blob, assembly, lane)
-            .Run(client, job.budget, retry_after);
+            .Run(client, job.budget, outcome);
       },
       [&] { return lane.lost() || assembly.spoiled(); });
   if (status.ok()) status = assembly.CheckDigest();

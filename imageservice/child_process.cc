@@ -17,7 +17,7 @@
 namespace gantry::images {
 StatusOr<ChildProcess> ChildProcess::Start(const std::string& binary,
                                            const std::vector<std::string>& args,
-                                           std::vector<InheritedFd> fds) {
+                                           std::vector<InheritedFd> fds, const PullCgroup* cgroup) {
   ASSIGN_OR_RETURN(const UniqueFd null, OpenAt(AT_FDCWD, "/dev/null", O_RDWR));
   fds.push_back({null.get(), STDIN_FILENO});
   fds.push_back({null.get(), STDOUT_FILENO});
@@ -26,10 +26,20 @@ StatusOr<ChildProcess> ChildProcess::Start(const std::string& binary,
   request.path = binary;
   request.args = {binary.substr(binary.rfind('/') + 1)};
   request.args.insert(request.args.end(), args.begin(), args.end());
+  if (cgroup != nullptr) {
+    request.cgroup_fd = cgroup->unified_fd();
+    cgroup->Hand(fds);
+  }
   request.fds = std::move(fds);
   request.new_session = true;
-  ASSIGN_OR_RETURN(ClonedProcess process, Spawn(request));
-  return ChildProcess(std::move(process.pidfd));
+  StatusOr<ClonedProcess> process = Spawn(request);
+  if (!process.ok() && request.cgroup_fd >= 0) {
+    // Somebody has removed the group, or changed what it is good for: a pull is worth more.
+    request.cgroup_fd = -1;
+    process = Spawn(request);
+  }
+  RETURN_IF_ERROR(process.status());
+  return ChildProcess(std::move(process->pidfd));
 }
 
 ChildProcess::~ChildProcess() {

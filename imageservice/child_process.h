@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "imageservice/pull_cgroup.h"
 #include "runtime/base/status.h"
 #include "runtime/linux/spawn.h"
 #include "runtime/linux/unique_fd.h"
@@ -14,11 +15,12 @@ namespace gantry::images {
 class ChildProcess {
  public:
   // Starts `binary` with `args` behind its name, standard input and output at /dev/null, standard
-  // error ours, and nothing of our environment: proxy variables may hold a password. From any
-  // thread.
+  // error ours, and nothing of our environment: proxy variables may hold a password; in `cgroup`,
+  // if there is one. From any thread.
   static StatusOr<ChildProcess> Start(const std::string& binary,
                                       const std::vector<std::string>& args,
-                                      std::vector<InheritedFd> fds);
+                                      std::vector<InheritedFd> fds,
+                                      const PullCgroup* cgroup = nullptr);
   ChildProcess(ChildProcess&&) = default;
   ChildProcess& operator=(ChildProcess&&) = delete;
   ~ChildProcess();

@@ -10,7 +10,6 @@ namespace {
 using Clock = HostHealth::Clock;
 using std::chrono::milliseconds;
 
-constexpr int kMaxTries = 4;
 constexpr milliseconds kMaxWait{60'000};
 constexpr milliseconds kFirstBackoff{200};
 constexpr milliseconds kFirstOpen{10'000};

@@ -27,6 +27,8 @@ struct HostReport {
 inline constexpr size_t kMaxHostReports = 64;
 inline constexpr size_t kMaxHostReason = 300;
 
+inline constexpr int kMaxTries = 4;
+
 // Any thread. Hosts are named by their origin.
 class HostHealth {
  public:

@@ -29,13 +29,15 @@ Status Classify(const Status& status) {
 
 StatusOr<std::unique_ptr<LayerTransfer>> LayerTransfer::Start(ImageStore* store,
                                                               const std::string& unpacker_binary,
-                                                              LayerForm form) {
+                                                              LayerForm form,
+                                                              const PullCgroup* cgroup) {
   std::unique_ptr<LayerTransfer> transfer(new LayerTransfer(store));
   StatusOr<std::string> staging = store->MakeStagingDirectory();
   if (!staging.ok()) return Classify(staging.status());
   transfer->staging_ = *std::move(staging);
   ASSIGN_OR_RETURN(transfer->ring_, MakeBlobRing());
-  if (const Status started = transfer->StartUnpacker(unpacker_binary, form); !started.ok()) {
+  if (const Status started = transfer->StartUnpacker(unpacker_binary, form, cgroup);
+      !started.ok()) {
     return Classify(started);
   }
   // Ours must be closed for the writer to see the reader's death.
@@ -44,7 +46,8 @@ StatusOr<std::unique_ptr<LayerTransfer>> LayerTransfer::Start(ImageStore* store,
   return transfer;
 }
 
-Status LayerTransfer::StartUnpacker(const std::string& binary, LayerForm form) {
+Status LayerTransfer::StartUnpacker(const std::string& binary, LayerForm form,
+                                    const PullCgroup* cgroup) {
   ASSIGN_OR_RETURN(auto control, SocketPair(SOCK_SEQPACKET));
   control_ = std::move(control.first);
   std::vector<InheritedFd> fds = {
@@ -62,8 +65,9 @@ Status LayerTransfer::StartUnpacker(const std::string& binary, LayerForm form) {
   } else {
     fds.push_back({staging.get(), 6});
   }
-  ASSIGN_OR_RETURN(ChildProcess unpacker,
-                   ChildProcess::Start(binary, {std::string(LayerFormName(form))}, std::move(fds)));
+  ASSIGN_OR_RETURN(
+      ChildProcess unpacker,
+      ChildProcess::Start(binary, {std::string(LayerFormName(form))}, std::move(fds), cgroup));
   unpacker_.emplace(std::move(unpacker));
   return absl::OkStatus();
 }

@@ -23,7 +23,7 @@ class LayerTransfer {
   // kResourceExhausted: no space for the staging directory.
   static StatusOr<std::unique_ptr<LayerTransfer>> Start(ImageStore* store,
                                                         const std::string& unpacker_binary,
-                                                        LayerForm form);
+                                                        LayerForm form, const PullCgroup* cgroup);
   ~LayerTransfer();
 
   // The puller's ends of the ring; once.
@@ -51,7 +51,7 @@ class LayerTransfer {
 
  private:
   explicit LayerTransfer(ImageStore* store) : store_(store) {}
-  Status StartUnpacker(const std::string& binary, LayerForm form);
+  Status StartUnpacker(const std::string& binary, LayerForm form, const PullCgroup* cgroup);
 
   ImageStore* const store_;
   std::string staging_;

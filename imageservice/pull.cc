@@ -19,6 +19,7 @@
 #include "imageservice/layer_claims.h"
 #include "imageservice/pull_session.h"
 #include "imageservice/reference.h"
+#include "runtime/base/log.h"
 #include "runtime/linux/unique_fd.h"
 
 namespace gantry::images {
@@ -74,6 +75,7 @@ struct Puller::State {
   ImageStore* store;
   PullerOptions options;
   LayerClaims claims;
+  std::optional<PullCgroup> cgroup;
   HostHealth hosts;  // what pulls learn of servers, for the next ones
   std::mutex mutex;
   std::condition_variable idle;
@@ -98,7 +100,8 @@ struct Puller::State {
   StatusOr<std::vector<std::shared_ptr<const Image>>> RunSession(
       int cancel, const PullerOrder& task, std::span<const int> fds,
       std::function<void(const PullProgress&)> on_progress) {
-    PullSession session({store, &claims, &options, &hosts, cancel, std::move(on_progress)});
+    PullSession session({store, &claims, &options, &hosts, cgroup.has_value() ? &*cgroup : nullptr,
+                         cancel, std::move(on_progress)});
     return session.Run(task, fds);
   }
 
@@ -159,6 +162,14 @@ struct Puller::State {
 Puller::Puller(ImageStore* store, PullerOptions options) : state_(std::make_shared<State>()) {
   state_->store = store;
   state_->options = std::move(options);
+  if (state_->options.cgroup.empty()) return;
+  StatusOr<PullCgroup> cgroup = PullCgroup::Make(state_->options.cgroup);
+  if (cgroup.ok()) {
+    state_->cgroup.emplace(*std::move(cgroup));
+  } else {
+    Log(LogLevel::kWarning, "pulls have no cgroup of their own, ignoring",
+        {{"reason", std::string(cgroup.status().message())}});
+  }
 }
 
 Puller::~Puller() {

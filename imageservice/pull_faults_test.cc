@@ -189,19 +189,18 @@ TEST_F(PullFaults, Row63FiftyPullsOfOneImageAreOneDownload) {
 }
 
 TEST_F(PullFaults, Row64ATokenThatExpiresInMidPullIsRenewed) {
-  std::atomic<int> issued{0}, uses{0};
+  std::atomic<int> issued{0};
   TestServer tokens([&](const TestRequest&) {
-    uses = 0;
     return TestResponse{.body = absl::StrCat(R"({"token":"t)", ++issued, R"("})")};
   });
+  // Each token is good for two answers: manifest and configuration have the first one's.
+  std::map<std::string, int> uses;
   registry_.Break("", [&](const TestRequest& request, TestResponse& response) {
     const auto header = request.headers.find("authorization");
-    const std::string wanted = absl::StrCat("Bearer t", issued.load());
-    // Good for two answers.
-    if (header != request.headers.end() && header->second == wanted && ++uses <= 2) return;
-    AnswerWith(401, {{"WWW-Authenticate", absl::StrCat("Bearer realm=\"http://", tokens.host(),
-                                                       "/token\",service=\"s\"")}})(request,
-                                                                                    response);
+    if (header != request.headers.end() && ++uses[header->second] <= 2) return;
+    const std::string challenge =
+        absl::StrCat("Bearer realm=\"http://", tokens.host(), "/token\",service=\"s\"");
+    AnswerWith(401, {{"WWW-Authenticate", challenge}})(request, response);
   });
   const auto pulled = Pull(Name());
   ASSERT_TRUE(pulled.ok()) << pulled.status();

@@ -73,7 +73,7 @@ Status PullSession::StartPuller(const PullerOrder& task, std::span<const int> fd
                    ChildProcess::Start(
                        services_.options->puller_binary,
                        import ? std::vector<std::string>{"--import"} : std::vector<std::string>{},
-                       {{ends.second.get(), kPullerSocket}}));
+                       {{ends.second.get(), kPullerSocket}}, services_.cgroup));
   puller_.emplace(std::move(puller));
   channel_.emplace(std::move(ends.first));
   return Order(task, fds);
@@ -160,7 +160,7 @@ StatusOr<bool> PullSession::UseExisting(Layer& layer) {
 Status PullSession::StartTransfer(Layer& layer) {
   ASSIGN_OR_RETURN(layer.transfer,
                    LayerTransfer::Start(services_.store, services_.options->unpacker_binary,
-                                        services_.options->layer_form));
+                                        services_.options->layer_form, services_.cgroup));
   const UniqueFd memory = layer.transfer->TakeRingMemory();
   const UniqueFd socket = layer.transfer->TakeRingSocket();
   TakeResumeFile(layer);

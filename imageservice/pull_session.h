@@ -26,8 +26,9 @@ class PullSession {
     ImageStore* store;
     LayerClaims* claims;
     const PullerOptions* options;
-    HostHealth* hosts;  // learns what the puller learns
-    int cancel;         // eventfd: readable ends the session with kCancelled
+    HostHealth* hosts;         // learns what the puller learns
+    const PullCgroup* cgroup;  // of all children; may be null
+    int cancel;                // eventfd: readable ends the session with kCancelled
     std::function<void(const PullProgress&)> on_progress;
   };
 

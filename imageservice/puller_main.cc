@@ -19,6 +19,7 @@
 #include "imageservice/blob_ring.h"
 #include "imageservice/http_client.h"
 #include "imageservice/image_source.h"
+#include "imageservice/pull_cgroup.h"
 #include "imageservice/pull_explain.h"
 #include "imageservice/puller_confine.h"
 #include "imageservice/puller_protocol.h"
@@ -151,6 +152,7 @@ class PullerProcess {
 }  // namespace gantry::images
 
 int main() {
+  gantry::images::EnterHandedCgroups();
   // A heap for each thread would keep what each connection once needed.
   mallopt(M_ARENA_MAX, 2);
   signal(SIGPIPE, SIG_IGN);

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "imageservice/connection_plan.h"
 #include "imageservice/content_range.h"
 
 namespace gantry::images {
@@ -70,9 +71,10 @@ Status RangeFetch::Fetch(HttpClient& client, const PieceWindow::Claim& claim) {
   if (unwanted()) return absl::OkStatus();
   // What came stays; the rest is the next claim of whoever is free.
   window_.GiveUp(claim);
-  if (status.ok() || registry_.WorthRetry(endpoint_, sent, status, retry_after))
-    return absl::OkStatus();
-  return status;
+  if (status.ok()) return status;
+  // Those that were refused together are one failure of the host, and so are several here.
+  if (++failures_ > kMaxTries * kMaxConnectionsPerBlob) return status;
+  return registry_.WorthRetry(endpoint_, sent, status, retry_after) ? absl::OkStatus() : status;
 }
 
 Status RangeFetch::Attempt(HttpClient& client, const PieceWindow::Claim& claim,
@@ -89,8 +91,10 @@ Status RangeFetch::Attempt(HttpClient& client, const PieceWindow::Claim& claim,
   };
   request.cancelled = [&] { return have < claim.end && !window_.Wanted(claim); };
   const StatusOr<HttpResponse> response = registry_.Ask(client, endpoint_, request);
-  if (have - claim.first >= kWorthNewTries || have == claim.end)
+  if (have - claim.first >= kWorthNewTries || have == claim.end) {
+    failures_ = 0;
     registry_.health().Progressed(endpoint_.base.Origin());
+  }
   if (!response.ok()) return response.status();
   retry_after = std::string(response->Header("retry-after"));
   if (response->status != 206) return AnswerError(*response);

@@ -2,6 +2,7 @@
 // window that puts them into order.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -50,6 +51,7 @@ class RangeFetch {
   mutable std::mutex mutex_;
   mutable std::condition_variable learnt_;
   Support support_ = Support::kUnknown;
+  std::atomic<int> failures_{0};  // since a range last brought something
   std::vector<std::thread> threads_;
 };
 

@@ -155,13 +155,18 @@ Status RegistryClient::AskAnyone(bool by_digest, absl::string_view path, const A
 Status RegistryClient::Persist(const RegistryEndpoint& endpoint, const Attempt& attempt,
                                const std::function<bool()>& stop) const {
   const std::string origin = endpoint.base.Origin();
-  for (;;) {
+  // The host's count starts anew whenever another blob gets on; this one's does not.
+  for (int tries = 1;; ++tries) {
     health_->AwaitTurn(origin, stop);
     const HostHealth::Clock::time_point sent = HostHealth::Clock::now();
-    std::string retry_after;
-    const Status status = attempt(retry_after);
-    if (status.ok()) health_->Progressed(origin);
-    if (status.ok() || (stop && stop()) || !WorthRetry(endpoint, sent, status, retry_after))
+    Outcome outcome;
+    const Status status = attempt(outcome);
+    if (status.ok() || outcome.progressed) {
+      health_->Progressed(origin);
+      tries = 0;
+    }
+    if (status.ok() || (stop && stop()) || tries == kMaxTries ||
+        !WorthRetry(endpoint, sent, status, outcome.retry_after))
       return status;
   }
 }
@@ -267,9 +272,9 @@ StatusOr<FetchedManifest> RegistryClient::ManifestFrom(HttpClient& client,
   StatusOr<FetchedManifest> manifest = absl::UnknownError("not asked");
   const Status status = Persist(
       endpoint,
-      [&](std::string& retry_after) -> Status {
+      [&](Outcome& outcome) -> Status {
         ASSIGN_OR_RETURN(HttpResponse response, Ask(client, endpoint, request));
-        retry_after = std::string(response.Header("retry-after"));
+        outcome.retry_after = std::string(response.Header("retry-after"));
         if (response.status != 200) return AnswerError(response);
         manifest = CheckManifest(std::move(response), target, size);
         return manifest.status();

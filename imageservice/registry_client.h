@@ -76,10 +76,14 @@ class RegistryClient {
   // was asked, and each that was left out, with the reasons.
   using Asker = std::function<Status(const RegistryEndpoint&, EndpointRace::Lane&)>;
   Status AskAnyone(bool by_digest, absl::string_view path, const Asker& ask) const;
-  // Calls `attempt` until it is OK, fails in a way that is not worth another try, or the host has
-  // had its tries: its last status. `attempt` fills in the answer's Retry-After. Waits for the
-  // host's turn, but not longer than until `stop` is true.
-  using Attempt = std::function<Status(std::string& retry_after)>;
+  // Calls `attempt` until it is OK, fails in a way that is not worth another try, or this request
+  // or the host has had its tries: its last status. Waits for the host's turn, but not longer than
+  // until `stop` is true.
+  struct Outcome {
+    std::string retry_after;  // the answer's header
+    bool progressed = false;  // it brought kWorthNewTries
+  };
+  using Attempt = std::function<Status(Outcome& outcome)>;
   Status Persist(const RegistryEndpoint& endpoint, const Attempt& attempt,
                  const std::function<bool()>& stop) const;
   // True when a request that was sent at `sent` and failed should be made again, once it is the

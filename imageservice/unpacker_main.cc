@@ -39,6 +39,7 @@
 #include "imageservice/layer_rules.h"
 #include "imageservice/layer_unpack.h"
 #include "imageservice/layer_writer.h"
+#include "imageservice/pull_cgroup.h"
 #include "imageservice/tar_recipe.h"
 #include "imageservice/unpacker_confine.h"
 #include "runtime/base/json.h"
@@ -165,6 +166,7 @@ int Run(absl::string_view what) {
 }  // namespace gantry::images
 
 int main(int argc, char** argv) {
+  gantry::images::EnterHandedCgroups();
   // Not exit(): nothing is left to be done, and the walls forbid what an atexit handler may want.
   _exit(gantry::images::Run(argc == 2 ? argv[1] : ""));
 }

@@ -1,0 +1,93 @@
+// Pullers and unpackers in a group of their own.
+#include "imageservice/pull_cgroup.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "gmock/gmock.h"
+
+#include "imageservice/testing_faults.h"
+#include "imageservice/testing_pull.h"
+#include "runtime/linux/cgroup.h"
+
+namespace gantry::images {
+namespace {
+
+using ::testing::HasSubstr;
+
+class PullsInACgroup : public PullTest {
+ protected:
+  void SetUp() override {
+    PullTest::SetUp();
+    if (IsSkipped()) return;
+    const auto host = DetectCgroupHost();
+    if (!host.ok()) GTEST_SKIP() << "needs cgroups: " << host.status();
+    path_ = absl::StrCat("/gantry-pull-test-", getpid());
+    paths_ = *CgroupPathsFor(*host, path_);
+    options_.cgroup = path_;
+    puller_ = std::make_unique<Puller>(store_.get(), options_);
+    // Where the machine lets nobody make groups the puller has said so and goes on.
+    if (!std::filesystem::exists(paths_.DirOf("cpu"))) GTEST_SKIP() << "no cgroup can be made here";
+  }
+  void TearDown() override {
+    puller_.reset();
+    if (path_.empty()) return;
+    const Status removed = RemoveCgroup(paths_, std::chrono::seconds(5));
+    EXPECT_TRUE(removed.ok()) << removed;
+  }
+  // The lines of /proc/PID/cgroup in which controllers count that this host has.
+  bool IsInside(int pid) const {
+    bool inside = true;
+    const std::string text = ReadText(absl::StrCat("/proc/", pid, "/cgroup"));
+    for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+      const std::vector<std::string> parts = absl::StrSplit(line, absl::MaxSplits(':', 2));
+      const bool counts = parts[1].empty()
+                              ? !paths_.unified_dir.empty()
+                              : parts[1] == "cpu" || parts[1] == "memory" || parts[1] == "blkio";
+      if (counts && parts[2] != path_) inside = false;
+    }
+    return inside && absl::StrContains(text, path_);
+  }
+
+  std::string path_;
+  CgroupPaths paths_;
+};
+
+TEST_F(PullsInACgroup, AllChildrenAreInItAndItsWeightsAreLow) {
+  TestImage image;
+  image.AddLayer(TarWithFile("f", 3'000'000), TestCompression::kNone);
+  FaultRegistry registry;
+  registry.memory().Add("a/b", "1", image);
+  registry.Break(image.layers()[0].digest, Throttle(2'000'000));
+  bool inside = false;
+  PullRequest request;
+  request.reference = absl::StrCat(registry.host(), "/a/b:1");
+  request.cancelled = [&] {
+    const std::vector<int> pids = ChildPids();
+    if (pids.size() == 2) inside = inside || (IsInside(pids[0]) && IsInside(pids[1]));
+    return false;
+  };
+  const auto pulled = puller_->Pull(request);
+  ASSERT_TRUE(pulled.ok()) << pulled.status();
+  EXPECT_TRUE(inside);
+  if (paths_.IsV1("cpu")) {
+    EXPECT_EQ(ReadText(paths_.DirOf("cpu") + "/cpu.shares"), "204\n");
+  } else if (std::filesystem::exists(paths_.unified_dir + "/cpu.weight")) {
+    EXPECT_EQ(ReadText(paths_.unified_dir + "/cpu.weight"), "20\n");
+  }
+}
+
+TEST_F(PullsInACgroup, AGroupThatSomebodyRemovedIsNoReasonNotToPull) {
+  ASSERT_TRUE(RemoveCgroup(paths_, std::chrono::seconds(5)).ok());
+  TestImage image;
+  image.AddLayer(TarArchive().File("f", "x").Finish());
+  FaultRegistry registry;
+  registry.memory().Add("a/b", "1", image);
+  PullRequest request;
+  request.reference = absl::StrCat(registry.host(), "/a/b:1");
+  const auto pulled = puller_->Pull(request);
+  EXPECT_TRUE(pulled.ok()) << pulled.status();
+}
+
+}  // namespace
+}  // namespace gantry::images

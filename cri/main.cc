@@ -120,7 +120,9 @@ Status OpenParts(Node* node) {
   puller.registry_config_path = config.image.registry_config_path;
   ASSIGN_OR_RETURN(puller.layer_form, ChooseLayerForm(*node));
   puller.auth_files = config.image.auth_files;
-  puller.cgroup = "/gantry-pulls";
+  // Beside the shims' group, where that is the node's own.
+  const std::string& shims = config.runtime.shim_cgroup;
+  if (!shims.empty() && shims != "pod") puller.cgroup = shims + "-pulls";
   node->puller = std::make_unique<images::Puller>(node->images.get(), puller);
   NetworkOptions network;
   network.conf_dir = config.network.conf_dir;

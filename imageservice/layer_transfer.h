@@ -23,7 +23,8 @@ class LayerTransfer {
   // kResourceExhausted: no space for the staging directory.
   static StatusOr<std::unique_ptr<LayerTransfer>> Start(ImageStore* store,
                                                         const std::string& unpacker_binary,
-                                                        LayerForm form, const PullCgroup* cgroup);
+                                                        LayerForm form,
+                                                        const PullCgroup* cgroup = nullptr);
   ~LayerTransfer();
 
   // The puller's ends of the ring; once.

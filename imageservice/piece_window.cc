@@ -92,11 +92,8 @@ std::optional<PieceWindow::Claim> PieceWindow::Straggler(Clock::time_point now) 
 std::optional<PieceWindow::Claim> PieceWindow::Next() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    const bool all =
-        next_ == end_ && std::all_of(pieces_.begin(), pieces_.end(), [](const auto& p) {
-          return p.first + p.second.have == p.second.end;
-        });
-    if (all || stopped_.has_value()) return std::nullopt;
+    // Not as soon as all have come: what is put in front then needs somebody.
+    if (consumed_ == end_ || stopped_.has_value()) return std::nullopt;
     if (auto claim = Orphan()) return claim;
     if (auto claim = Fresh()) return claim;
     if (auto claim = Straggler(Clock::now())) return claim;

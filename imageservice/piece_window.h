@@ -37,8 +37,8 @@ class PieceWindow {
     uint64_t ticket = 0;
     uint64_t first = 0, end = 0;
   };
-  // Connections. The next bytes to fetch; waits for room. Nothing: all have come, or it was
-  // stopped.
+  // Connections. The next bytes to fetch; waits for room, and while all have come for what may be
+  // put in front. Nothing: the reader has all, or it was stopped.
   std::optional<Claim> Next();
   // False: somebody else has the piece now, or nobody wants it; end the request.
   bool Add(const Claim& claim, std::span<const char> bytes);

@@ -41,7 +41,7 @@ struct PullRequest {
 struct PullerOptions {
   std::string puller_binary;
   std::string unpacker_binary;
-  std::string cgroup;  // "/gantry-pulls": the group in which all of them run, made here with
+  std::string cgroup;  // "/gantry-shims-pulls": the group in which all of them run, made here with
                        // low weights; empty, or where it cannot be made: the caller's own
   std::string registry_config_path;  // containerd's certs.d layout (hosts.toml), several separated
                                      // by ':'; empty: none

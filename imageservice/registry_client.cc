@@ -298,22 +298,21 @@ StatusOr<FetchedManifest> RegistryClient::FetchManifest(HttpClient& client,
   const std::string path = absl::StrCat("manifests/", target);
   FetchedManifest fetched;
   std::atomic<bool> first{true};
-  RETURN_IF_ERROR(
-      AskAnyone(IsDigest(target), path,
-                [&](const RegistryEndpoint& endpoint, EndpointRace::Lane& lane) -> Status {
-                  // Whoever is first has the caller's connections.
-                  HttpClient own;
-                  HttpClient& mine = first.exchange(false) ? client : own;
-                  StatusOr<FetchedManifest> answer =
-                      ManifestFrom(mine, endpoint, target, size, lane);
-                  if (!answer.ok()) return Explained(answer.status(), endpoint);
-                  FetchedManifest manifest = *std::move(answer);
-                  manifest.from = Shown(endpoint, path);
-                  if (!lane.Claim()) return absl::CancelledError("another server was faster");
-                  health_->Answered(endpoint.base.Origin());
-                  fetched = std::move(manifest);
-                  return absl::OkStatus();
-                }));
+  RETURN_IF_ERROR(AskAnyone(
+      IsDigest(target), path,
+      [&](const RegistryEndpoint& endpoint, EndpointRace::Lane& lane) -> Status {
+        // Whoever is first has the caller's connections.
+        HttpClient own;
+        HttpClient& mine = first.exchange(false) ? client : own;
+        StatusOr<FetchedManifest> answer = ManifestFrom(mine, endpoint, target, size, lane);
+        if (!answer.ok()) return Explained(answer.status(), endpoint);
+        FetchedManifest manifest = *std::move(answer);
+        manifest.from = Shown(endpoint, path);
+        if (!lane.Claim()) return absl::CancelledError("another server was faster");
+        health_->Answered(endpoint.base.Origin());
+        fetched = std::move(manifest);
+        return absl::OkStatus();
+      }));
   return fetched;
 }
 

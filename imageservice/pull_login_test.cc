@@ -220,7 +220,12 @@ TEST_F(LoginPull, LayersAndConfigurationsInDescriptorsAreNotAskedFor) {
 }
 
 TEST_F(LoginPull, TheProxyOfTheEnvironmentReachesThePullerOnItsSocketAlone) {
-  TestServer proxy([this](const TestRequest& request) {
+  std::string seen;  // environments and arguments of the children while one of them asks
+  TestServer proxy([&](const TestRequest& request) {
+    for (const int pid : ChildPids()) {
+      for (const char* file : {"environ", "cmdline"})
+        seen += ReadText(absl::StrCat("/proc/", pid, "/", file));
+    }
     TestRequest plain = request;
     plain.path = request.path.substr(std::string("http://reg.example:5000").size());
     return memory_.Answer(plain);
@@ -240,6 +245,8 @@ TEST_F(LoginPull, TheProxyOfTheEnvironmentReachesThePullerOnItsSocketAlone) {
   }
   ASSERT_TRUE(pulled.ok()) << pulled.status();
   EXPECT_GE(proxy.requests().size(), 3u);
+  EXPECT_THAT(seen, HasSubstr("gantry-puller"));
+  EXPECT_THAT(seen, Not(HasSubstr("hunter2")));
   EXPECT_THAT(explained, HasSubstr("proxy 1: http://" + proxy.host()));
   EXPECT_THAT(explained, Not(HasSubstr("hunter2")));
 }

@@ -13,6 +13,9 @@ namespace gantry::images {
 namespace {
 
 constexpr uint64_t kCheckBytes = 16u << 20;
+// Gathered until they are worth a call, and while they are in the processor's cache; bigger pieces
+// are not copied.
+constexpr size_t kGatherBytes = 256 << 10, kDirectBytes = 64 << 10;
 constexpr uint64_t kFlushBytes = 8u << 20;
 constexpr size_t kMetaGather = 256u << 10;
 
@@ -72,10 +75,16 @@ Status ErofsDataFile::Write(uint64_t offset, absl::string_view bytes) {
     }
     const auto room = static_cast<size_t>(kErofsSumBytes - at % kErofsSumBytes);
     const absl::string_view piece = bytes.substr(0, room);
-    gathered_.append(piece.data(), piece.size());
+    if (gathered_.empty() && piece.size() >= kDirectBytes) {
+      Sum(at, piece);
+      RETURN_IF_ERROR(Put(at, piece));
+      gathered_at_ = at + piece.size();
+    } else {
+      gathered_.append(piece.data(), piece.size());
+      if (piece.size() == room || gathered_.size() >= kGatherBytes) RETURN_IF_ERROR(Flush());
+    }
     bytes.remove_prefix(piece.size());
     at += piece.size();
-    if (piece.size() == room) RETURN_IF_ERROR(Flush());
   }
   return absl::OkStatus();
 }

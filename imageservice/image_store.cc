@@ -1,5 +1,6 @@
 #include "imageservice/image_store.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -16,9 +17,11 @@
 
 #include "imageservice/image_records.h"
 #include "imageservice/layer_check.h"
+#include "imageservice/layer_rules.h"
 #include "imageservice/layer_store.h"
 #include "imageservice/reference.h"
 #include "runtime/base/log.h"
+#include "runtime/linux/file.h"
 
 namespace gantry::images {
 namespace {
@@ -397,6 +400,11 @@ Status ImageStore::DropStagingDirectory(const std::string& staging_directory) {
 }
 
 void ImageStore::FlushDeletions() { state_->layers->Flush(); }
+
+Status ImageStore::CheckRoom(uint64_t bytes) const {
+  ASSIGN_OR_RETURN(const UniqueFd root, OpenAt(AT_FDCWD, state_->root, O_PATH | O_DIRECTORY));
+  return CheckFreeSpace(root.get(), LayerWriterLimits(), bytes);
+}
 
 ImageStore::Usage ImageStore::DiskUsage() const {
   const TreeUsage layers = state_->layers->Usage();

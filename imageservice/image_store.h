@@ -98,6 +98,9 @@ class ImageStore {
   // day old.
   ResumeFiles& resume_files();
 
+  // Before a pull of so many bytes, compressed: kResourceExhausted when the disk cannot have room
+  // for them and the reserve of LayerWriterLimits.
+  Status CheckRoom(uint64_t bytes) const;
   // Bytes and inodes of all layers and of what interrupted pulls left, kept up to date, never
   // walked on call.
   struct Usage {

@@ -110,14 +110,17 @@ Status WriteError(absl::string_view call, absl::string_view object) {
   return status;
 }
 
-Status CheckFreeSpace(int fd, const LayerWriterLimits& limits) {
+Status CheckFreeSpace(int fd, const LayerWriterLimits& limits, uint64_t more) {
   struct statfs fs;
   if (fstatfs(fd, &fs) != 0) return SyscallError("fstatfs");
   const auto block = static_cast<uint64_t>(fs.f_bsize);
+  const uint64_t free = fs.f_bavail * block;
   const uint64_t reserve = std::min(fs.f_blocks * block / limits.free_fraction, kMaxReserve);
-  if (fs.f_blocks == 0 || fs.f_bavail * block >= reserve) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("the disk is full: ", fs.f_bavail * block, " bytes left"));
+  if (fs.f_blocks == 0 || (free >= reserve && free - reserve >= more)) return absl::OkStatus();
+  std::string coming;
+  if (more > 0) coming = absl::StrCat(", and at least ", more, " bytes are to come");
+  return absl::ResourceExhaustedError(absl::StrCat("the disk is full: ", free, " bytes left, ",
+                                                   reserve, " of them kept free", coming));
 }
 
 }  // namespace gantry::images

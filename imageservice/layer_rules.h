@@ -60,7 +60,8 @@ Status CheckDevice(const TarEntry& entry);
 // as SyscallError.
 Status WriteError(absl::string_view call, absl::string_view object);
 
-// kResourceExhausted when the file system of `fd` has less free than `limits` wants.
-Status CheckFreeSpace(int fd, const LayerWriterLimits& limits);
+// kResourceExhausted when the file system of `fd` has less free than `limits` wants, or would have
+// with `more` bytes in it.
+Status CheckFreeSpace(int fd, const LayerWriterLimits& limits, uint64_t more = 0);
 
 }  // namespace gantry::images

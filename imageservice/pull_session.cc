@@ -112,7 +112,17 @@ Status PullSession::AwaitImages() {
   return absl::OkStatus();
 }
 
+// Better before the first byte than after the last but one.
+Status PullSession::CheckRoom() const {
+  uint64_t bytes = 0;
+  for (const auto& [digest, layer] : layers_) {
+    if (!services_.store->HasLayer(digest)) bytes += layer.found.size;
+  }
+  return bytes == 0 ? absl::OkStatus() : services_.store->CheckRoom(bytes);
+}
+
 Status PullSession::FetchLayers() {
+  RETURN_IF_ERROR(CheckRoom());
   for (;;) {
     RETURN_IF_ERROR(StartLayers());
     if (AllDone()) return absl::OkStatus();

@@ -55,6 +55,7 @@ class PullSession {
   Status Order(const PullerOrder& order, std::span<const int> fds);
   Status PullerDied();
   Status AwaitImages();
+  Status CheckRoom() const;
   Status FetchLayers();
   // The layers that are not here and not in somebody else's hands, as many as may run at once.
   Status StartLayers();

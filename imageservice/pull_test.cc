@@ -385,9 +385,17 @@ TEST_F(Pulling, AFullDiskIsResourceExhausted) {
   const std::string path = directory_.string();
   ASSERT_EQ(mount("tmpfs", path.c_str(), "tmpfs", 0, "size=6m"), 0);
   OpenStore();
-  const TestImage image = ThreeLayers();
-  memory_.Add("a/b", "1", image);
-  const Status status = Pull(Name("a/b:1")).status();
+  // What cannot fit is not begun; what turns out not to fit is ended.
+  const TestImage big = ThreeLayers();
+  memory_.Add("a/b", "1", big);
+  Status status = Pull(Name("a/b:1")).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_THAT(Text(status), HasSubstr("bytes are to come"));
+  EXPECT_EQ(BlobCount(big.layers()[0]), 0);
+  TestImage swells;
+  swells.AddLayer(TarArchive().File("f", std::string(9'000'000, 'x')).Finish());
+  memory_.Add("a/b", "2", swells);
+  status = Pull(Name("a/b:2")).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
   EXPECT_THAT(Text(status), HasSubstr("No space left"));
   puller_.reset();

@@ -34,8 +34,8 @@ struct Config {
     std::string registry_config_path =
         "/etc/gantry/certs.d";  // folders, separated by colons: HOST/hosts.toml; empty: none
     std::string auth_files =
-        "/etc/gantry/auth.json";    // logins, separated by colons; need not be there; empty: none
-    int max_concurrent_layers = 8;  // of one pull
+        "/etc/gantry/auth.json";      // logins, separated by colons; need not be there; empty: none
+    int max_concurrent_layers = 8;    // of one pull
     std::string layer_form = "auto";  // of new layers: auto, erofs, directory
   } image;
 

@@ -142,7 +142,7 @@ std::vector<ConfigKey> TopKeys(Config& config) {
   };
 }
 
-std::vector<ConfigKey> SectionKeys(Config& config) {
+std::vector<ConfigKey> ImageKeys(Config& config) {
   return {
       {"image", "registry_config_path", &config.image.registry_config_path,
        "Registry hosts and mirrors: HOST/hosts.toml below this folder, as containerd has them.\n"
@@ -159,6 +159,11 @@ std::vector<ConfigKey> SectionKeys(Config& config) {
        "this\n"
        "kernel mounts it. Layers of the other form stay usable.",
        LayerFormOrAuto},
+  };
+}
+
+std::vector<ConfigKey> SectionKeys(Config& config) {
+  return {
       {"network", "conf_dir", &config.network.conf_dir,
        "CNI configuration; the first valid file by name is used.", AbsolutePath},
       {"network", "bin_dirs", &config.network.bin_dirs,
@@ -231,6 +236,7 @@ std::string ConfigKey::Name() const {
 
 std::vector<ConfigKey> ConfigKeys(Config& config) {
   std::vector<ConfigKey> keys = TopKeys(config);
+  for (ConfigKey& key : ImageKeys(config)) keys.push_back(key);
   for (ConfigKey& key : SectionKeys(config)) keys.push_back(key);
   return keys;
 }

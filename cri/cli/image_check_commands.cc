@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "cri/cli/client.h"
 #include "cri/cli/command.h"
 #include "cri/cli/format.h"
 #include "runtime/linux/file.h"

@@ -22,8 +22,7 @@ namespace {
 
 using nlohmann::json;
 
-// yaml-cpp takes some 2 kB for a value that an alias repeats; the largest files in use have a few
-// thousand values.
+// The largest files in use have a few thousand values.
 constexpr JsonLimits kYamlLimits = {.max_values = 50'000};
 
 // In order: a later one has all that an earlier one has.

@@ -12,8 +12,9 @@ namespace gantry::cdi {
 
 // Plain scalars become null, booleans and integers where YAML 1.2's core schema says so, else text;
 // quoted ones are text. kInvalidArgument with line and column: malformed text, a second document, a
-// key that is no text or occurs twice, over a limit (aliases are counted as often as they are
-// used).
+// key that is no text or occurs twice, an alias inside what it names, over a limit: of values, of
+// depth, and of text (max_bytes holds for the file and for the text of all scalars). Aliases are
+// counted as often as they are used and what they name once more, before memory is taken.
 StatusOr<nlohmann::json> ParseYaml(absl::string_view text, const JsonLimits& limits = {});
 
 }  // namespace gantry::cdi

@@ -10,7 +10,7 @@
 #   conformance  our API against the published one, critest (tests/conformance), a small run of the benchmark of pulls
 #   lint         figures, names, includes, format, tidy; alone it looks at all files (tests/lint)
 #   fuzz         every fuzz target for FUZZ_SECONDS (default 30) over its corpus (tests/fuzz)
-#   node         root tests on a kernel 6.1 with cgroup v2 (tests/node)
+#   node         root tests on a kernel 6.1 with cgroup v2; critest's specs of AppArmor there (tests/node)
 #   kubelet      a real kubelet over the real binaries (tests/kubelet); its first build takes minutes
 #   bench        the measurements beside containerd and runc (tests/bench); counts as one test
 #   asan, tsan   the unit tests, and the root tests with asan, under a sanitizer: builds of their own
@@ -26,7 +26,7 @@ build=${BUILD:-build/$preset}
 logs=$PWD/build/test-logs
 jobs=${JOBS:-$(nproc)}
 fuzz_seconds=${FUZZ_SECONDS:-30}
-node_words="thin_line dockerfile restart BadContainers Updates" # what touches cgroups, mounts, root file systems, images
+node_words="thin_line dockerfile restart BadContainers Updates statistics" # what touches cgroups, mounts, root file systems, images
 default_tiers=(unit root integration conformance lint fuzz node)
 all_tiers=("${default_tiers[@]}" kubelet bench asan tsan)
 
@@ -86,6 +86,7 @@ tier_integration() {
 tier_conformance() {
   run_label "$build" api 1
   run_lane critest tests/conformance/run.sh
+  run_lane critest-parallel tests/conformance/run.sh --parallel 4
   run_lane bench tests/bench/smoke.sh
 }
 
@@ -156,13 +157,15 @@ tier_node() {
   status=$?
   tests/outcomes.py node "$tier" "$dir" "$status" "${programs[@]}" >>"$logs/outcome"
   # The real binaries too. What the lane needs is built here: the node cannot write into the tree.
-  if ! tests/conformance/tools.sh crictl >>"$logs/node.log" 2>&1; then
+  if ! tests/conformance/tools.sh crictl streamclient critest busybox programs >>"$logs/node.log" 2>&1; then
     cannot_run node-crictl "$(last_line "$logs/node.log")"
     return
   fi
   # shellcheck disable=SC2086
   run_lane node-crictl tests/node/run.sh --mem 2G --timeout 1500 env GANTRY_BIN="$PWD/$build/bin" \
     ${GANTRY_CACHE:+GANTRY_CACHE="$GANTRY_CACHE"} tests/integration/run.sh $node_words
+  run_lane node-apparmor tests/node/run.sh --mem 2G --timeout 1500 env GANTRY_BIN="$PWD/$build/bin" OUT=/tmp/report \
+    ${GANTRY_CACHE:+GANTRY_CACHE="$GANTRY_CACHE"} tests/conformance/run.sh --apparmor
 }
 
 sanitize() { # sanitize PRESET LABEL…

@@ -2,12 +2,15 @@
 # Runs critest's validation specs against a private gantryd and compares the outcome, spec by spec, with expected.txt and
 # skipped.txt. Everything that it needs is built first (tools.sh), once.
 #
-#   run.sh [--runtime gantryd|containerd] [--focus REGEX] [--websocket] [--update] [--keep]
+#   run.sh [--runtime gantryd|containerd] [--focus REGEX] [--websocket] [--parallel N] [--apparmor] [--update]
+#          [--keep]
 #
 #   --runtime containerd  tests the peer instead: it shows that the lane is sound
 #   --focus REGEX         only these specs; nothing is said about the others
 #   --websocket           exec, attach and port-forward over WebSocket instead of SPDY. A run of all specs does the
 #                         streaming ones once more with it
+#   --parallel N          all specs once, on N nodes at a time
+#   --apparmor            only the specs of AppArmor, which must pass here: for a kernel that has it
 #   --update              writes what passed into expected.txt
 #   --keep                leaves the runtime's folder, with its log, in place
 #   GANTRYD_SOCKET=PATH   tests the CRI server that listens there, in the network where it runs. It must take images of
@@ -18,13 +21,15 @@
 set -euo pipefail
 . "$(dirname "$0")/pins.sh"
 
-runtime=gantryd focus="" websocket="" keep="" report_options=()
+runtime=gantryd focus="" websocket="" parallel="" apparmor="" keep="" report_options=()
 arguments=("$@")
 while [ $# -gt 0 ]; do
   case $1 in
     --runtime) runtime=$2; shift ;;
     --focus) focus=$2; report_options+=(--partial); shift ;;
     --websocket) websocket=1 ;;
+    --parallel) parallel=$2; shift ;;
+    --apparmor) apparmor=1 focus=AppArmor ;;
     --update) report_options+=(--update) ;;
     --keep) keep=1 ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
@@ -37,6 +42,7 @@ out=${OUT:-$cache/report/$runtime}
 if [ -z "${LANE_ISOLATED:-}" ]; then
   "$lane/tools.sh"
   [ $runtime = gantryd ] || "$lane/tools.sh" containerd runc
+  [ -z "$parallel" ] || "$lane/tools.sh" ginkgo
   [ -n "${GANTRYD_SOCKET:-}" ] ||
     LANE_ISOLATED=1 exec "$lane/isolate.sh" "$lane/run.sh" "${arguments[@]}"
 fi
@@ -68,20 +74,27 @@ LC_ALL=C sed "s/$published_pin/$pinned/g" "$cache/bin/critest" > "$folder/crites
 chmod +x "$folder/critest"
 : > "$folder/crictl.yaml"
 
-expected=$lane/expected.txt
-if [ "$runtime" = gantryd ]; then
+expected=$lane/expected.txt skipped=$lane/skipped.txt
+if [ -n "$apparmor" ]; then
+  expected=$lane/expected-apparmor.txt skipped=/dev/null
+elif [ "$runtime" = gantryd ]; then
   report_options+=(--missing "$lane/missing.txt")
 else # the peer has what we lack
   expected=$folder/expected.txt
   { cat "$lane/expected.txt"; sed 's/ | .*//' "$lane/missing.txt"; } > "$expected"
 fi
 
+# critest loads its profiles with sudo, which root does not need.
+mkdir "$folder/bin"
+printf '#!/bin/sh\nexec "$@"\n' > "$folder/bin/sudo"
+chmod +x "$folder/bin/sudo"
+
 # critest NAME OPTION…: runs it, and leaves NAME.json and NAME.log. Its own verdict is not needed: the report says more.
 critest() {
   local name=$1
   shift
   rm -f "$out/$name.json"
-  (cd "$folder" && timeout -k 30 1900 ./critest -config "$folder/crictl.yaml" \
+  (cd "$folder" && PATH=$folder/bin:$cache/bin:$PATH timeout -k 30 1900 ./critest -config "$folder/crictl.yaml" \
     -runtime-endpoint "unix://$socket" -image-endpoint "unix://$socket" \
     -runtime-service-timeout 120s -image-service-timeout 120s \
     -ginkgo.no-color -ginkgo.timeout 30m -ginkgo.json-report "$out/$name.json" "$@") > "$out/$name.log" 2>&1 </dev/null || true
@@ -92,7 +105,7 @@ critest() {
 compare() {
   local name=$1
   shift
-  python3 "$lane/report.py" "$out/$name.json" --expected "$expected" --skipped "$lane/skipped.txt" "$@" |
+  python3 "$lane/report.py" "$out/$name.json" --expected "$expected" --skipped "$skipped" "$@" |
     tee -a "$folder/verdicts"
 }
 
@@ -100,11 +113,12 @@ websocket_options=(-websocket-exec -websocket-attach -websocket-portforward)
 options=()
 [ -z "$focus" ] || options+=(-ginkgo.focus "$focus")
 [ -z "$websocket" ] || options+=("${websocket_options[@]}")
+[ -z "$parallel" ] || options+=(-parallel "$parallel")
 status=0
 critest report "${options[@]}"
 compare report "${report_options[@]}" || status=1
 # What the peers' servers do not speak.
-if [ -z "$focus" ] && [ -z "$websocket" ] && [ "$runtime" = gantryd ]; then
+if [ -z "$focus$websocket$parallel" ] && [ "$runtime" = gantryd ]; then
   echo "streaming over WebSocket:"
   critest websocket -ginkgo.focus Streaming "${websocket_options[@]}"
   compare websocket --partial || status=1

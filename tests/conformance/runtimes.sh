@@ -38,8 +38,11 @@ start_registry() {
   local folder=$1 data=$cache/registry stamp
   registry=127.0.0.1:${2:-5000}
   stamp=$(images_stamp)
-  [ "$(cat "$data/stamp" 2>/dev/null)" = "$stamp" ] || rm -rf "$data"
-  mkdir -p "$data/store"
+  if [ "$(cat "$data/stamp" 2>/dev/null)" != "$stamp" ]; then
+    # On the node of tests/node what is not below $folder cannot be written.
+    if [ -w "$cache" ]; then rm -rf "$data"; else data=$folder/registry; fi
+  fi
+  mkdir -p "$data/store" "$folder"
   serve_registry "$folder" "$registry" "$data/store"
   registry_pid=$served_pid
   if [ ! -f "$data/stamp" ]; then

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds what the lane runs into the cache folder ($GANTRY_CACHE, default build/conformance), each piece once.
 #
-#   tools.sh [critest] [crictl] [busybox] [programs] [streamclient] [kubelet] [containerd] [runc]     default: the first four
+#   tools.sh [critest] [crictl] [busybox] [programs] [ginkgo] [streamclient] [kubelet] [containerd] [runc]     default: the first four
 #
 # critest, crictl, containerd (with its shim) and runc are built from their Go modules, at the versions and with the
 # dependencies that their authors pinned. busybox is built from Debian's source package. Exit status 77: no fit Go.
@@ -51,6 +51,14 @@ build_crictl() {
   need_go
   in_module "${critools[@]}" build -p "$jobs" -trimpath -o "$bin/crictl" ./cmd/crictl
   note crictl "${critools[1]}"
+}
+
+# The command that critest calls to run on several nodes, at the version that it was made with.
+build_ginkgo() {
+  present ginkgo "${critools[1]}" && return
+  need_go
+  in_module "${critools[@]}" build -p "$jobs" -trimpath -o "$bin/ginkgo" github.com/onsi/ginkgo/v2/ginkgo
+  note ginkgo "${critools[1]}"
 }
 
 # Ours, of tests/integration, with client-go at the version in tests/go.mod.

@@ -31,6 +31,7 @@ load() { # load MODULE: insert it after what it depends on (modules.dep lists th
 
 mount -t proc proc /proc || give_up "cannot mount /proc"
 mount -t sysfs sysfs /sys
+mount -t securityfs securityfs /sys/kernel/security
 mount -t devtmpfs devtmpfs /dev 2>/dev/null
 mkdir -p /dev/pts /dev/shm /dev/mqueue
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts
@@ -48,15 +49,21 @@ cover /var/lib -t ext4 /dev/ubda
 mkdir -m 1777 /var/lib/tmp /var/lib/var-tmp
 cover /tmp --bind /var/lib/tmp
 cover /var/tmp --bind /var/lib/var-tmp
+# Where apparmor_parser keeps what it has compiled.
+[ ! -d /var/cache/apparmor ] || mount -t tmpfs tmpfs /var/cache/apparmor
 # What both sides see, writable through a hostfs mount of its own.
 mkdir /run/exchange
 mount -t hostfs -o "$shared" none /run/exchange || give_up "cannot mount $shared"
 shared=/run/exchange
 
 for module in overlay veth bridge br_netfilter loop erofs fuse nf_tables nft_chain_nat nft_compat nft_masq \
-  nf_nat xt_comment xt_mark xt_addrtype xt_MASQUERADE xt_nat xt_tcpudp xt_conntrack dummy macvlan tun; do
+  nf_nat ip_tables iptable_filter iptable_nat ip6_tables ip6table_filter ip6table_nat xt_comment xt_mark xt_addrtype \
+  xt_MASQUERADE xt_nat xt_tcpudp xt_conntrack dummy macvlan tun; do
   load "$module"
 done
+
+# This kernel's nf_tables knows no IPv4 (NF_TABLES_IPV4 is not set): iptables is the old one here.
+[ ! -x /usr/sbin/xtables-nft-multi ] || mount --bind /usr/sbin/xtables-legacy-multi /usr/sbin/xtables-nft-multi
 
 mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup || give_up "cannot mount cgroup v2"
 for controller in cpu memory io pids cpuset; do

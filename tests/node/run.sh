@@ -49,7 +49,7 @@ printf 'cd %q\n' "$PWD" >"$exchange/shared/folder"
 TMPDIR=${TMPDIR:-/dev/shm} setsid "$kernel" mem="$mem" \
   root=/dev/root rootfstype=hostfs rootflags=/ ro ubd0="$exchange/disk.img" \
   uml_dir="$exchange/uml" con=null con0=null,fd:1 quiet loglevel=3 panic=-1 \
-  init="$here/init.sh" "NODE_SHARED=$exchange/shared" "NODE_CALLER_PATH=$PATH" \
+  security=apparmor apparmor=1 init="$here/init.sh" "NODE_SHARED=$exchange/shared" "NODE_CALLER_PATH=$PATH" \
   "NODE_HERE=$(cd "$here/../.." && pwd)" </dev/null >"$exchange/console" 2>&1 &
 node=$!
 tail -n +1 -f "$exchange/shared/output" --pid="$node" &

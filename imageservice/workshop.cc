@@ -1,6 +1,7 @@
 #include "imageservice/workshop.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -86,9 +87,11 @@ struct Workshop::State {
   std::deque<Job> jobs ABSL_GUARDED_BY(mutex);
   bool stop ABSL_GUARDED_BY(mutex) = false;
 
-  Status EnterFirst(bool pinned);
+  Status EnterFirst(bool pinned, int cpu);
   void Work(const std::string& scratch);
-  Status StartThread(size_t number, bool pinned);
+  Status StartThread(size_t number, bool pinned, int cpu = -1);
+  void EndThreads();
+  Status StartPinned();
   Status StartFirst();
   StatusOr<UniqueFd> Do(std::function<StatusOr<UniqueFd>(const std::string&)> work);
 };
@@ -250,24 +253,32 @@ void Workshop::State::Work(const std::string& scratch) {
   }
 }
 
-// Into the namespace that an earlier process pinned, or a new one.
-Status Workshop::State::EnterFirst(bool pinned) {
+// Into the namespace that an earlier process pinned, or a new one, made on that CPU when it is one.
+Status Workshop::State::EnterFirst(bool pinned, int cpu) {
   if (pinned) {
     ASSIGN_OR_RETURN(mount_namespace, OpenPinnedWorkshop(pin));
     RETURN_IF_ERROR(EnterWorkshop(mount_namespace.get(), root));
     ClearScratch();
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(mount_namespace, EnterNewWorkshop(root));
+  cpu_set_t before, one;
+  CPU_ZERO(&one);
+  if (cpu >= 0) CPU_SET(static_cast<size_t>(cpu), &one);
+  const bool moved = cpu >= 0 && sched_getaffinity(0, sizeof(before), &before) == 0 &&
+                     sched_setaffinity(0, sizeof(one), &one) == 0;
+  StatusOr<UniqueFd> made = EnterNewWorkshop(root);
+  if (moved) (void)sched_setaffinity(0, sizeof(before), &before);
+  ASSIGN_OR_RETURN(mount_namespace, std::move(made));
   return absl::OkStatus();
 }
 
-Status Workshop::State::StartThread(size_t number, bool pinned) {
+Status Workshop::State::StartThread(size_t number, bool pinned, int cpu) {
   std::promise<Status> entered;
   std::future<Status> result = entered.get_future();
-  threads.emplace_back([this, number, pinned, &entered] {
+  threads.emplace_back([this, number, pinned, cpu, &entered] {
     prctl(PR_SET_NAME, "gantry:workshop");
-    Status status = number == 0 ? EnterFirst(pinned) : EnterWorkshop(mount_namespace.get(), root);
+    Status status =
+        number == 0 ? EnterFirst(pinned, cpu) : EnterWorkshop(mount_namespace.get(), root);
     const bool ok = status.ok();
     entered.set_value(std::move(status));
     if (ok) Work(absl::StrCat(kFolder, "/", number));
@@ -280,17 +291,51 @@ Status Workshop::State::StartThread(size_t number, bool pinned) {
   return status;
 }
 
-Status Workshop::State::StartFirst() {
-  if (!pin.empty()) {
-    const Status adopted = StartThread(0, /*pinned=*/true);
-    if (adopted.ok()) return adopted;
-    if (!absl::IsNotFound(adopted)) {
-      Log(LogLevel::kWarning, "an earlier workshop is given up",
-          {{"pin", pin}, {"reason", std::string(adopted.message())}});
-    }
+void Workshop::State::EndThreads() {
+  {
+    absl::MutexLock lock(&mutex);
+    stop = true;
   }
-  RETURN_IF_ERROR(StartThread(0, /*pinned=*/false));
-  return pin.empty() ? absl::OkStatus() : PinWorkshop(mount_namespace.get(), pin);
+  for (std::thread& thread : threads) thread.join();
+  threads.clear();
+  absl::MutexLock lock(&mutex);
+  stop = false;
+}
+
+// A namespace's file can be mounted only in one that is older, and Linux 6.18 goes by a number that
+// it hands out to each CPU in batches: where ours was made lately (never on a host), a namespace
+// that is newer may have a lower number, unless it is made on the same CPU.
+Status Workshop::State::StartPinned() {
+  const int cpus = static_cast<int>(std::thread::hardware_concurrency());
+  Status pinned;
+  for (int cpu = -1; cpu < cpus; ++cpu) {
+    RETURN_IF_ERROR(StartThread(0, /*pinned=*/false, cpu));
+    pinned = PinWorkshop(mount_namespace.get(), pin);
+    if (ErrnoOf(pinned) != EINVAL) break;
+    EndThreads();
+  }
+  if (pinned.ok() || threads.empty()) return pinned;
+  EndThreads();
+  return pinned;
+}
+
+Status Workshop::State::StartFirst() {
+  if (pin.empty()) return StartThread(0, /*pinned=*/false);
+  const Status adopted = StartThread(0, /*pinned=*/true);
+  if (adopted.ok()) return adopted;
+  if (!absl::IsNotFound(adopted)) {
+    Log(LogLevel::kWarning, "an earlier workshop is given up",
+        {{"pin", pin}, {"reason", std::string(adopted.message())}});
+  }
+  const Status pinned = StartPinned();
+  if (pinned.ok()) return pinned;
+  Log(LogLevel::kWarning,
+      "the workshop cannot be pinned: after a restart of gantryd layers are mounted, and cached, "
+      "a second time",
+      {{"pin", pin}, {"reason", std::string(pinned.message())}});
+  (void)UnpinWorkshop(pin);
+  pin.clear();
+  return StartThread(0, /*pinned=*/false);
 }
 
 StatusOr<UniqueFd> Workshop::State::Do(std::function<StatusOr<UniqueFd>(const std::string&)> work) {
@@ -305,13 +350,7 @@ StatusOr<UniqueFd> Workshop::State::Do(std::function<StatusOr<UniqueFd>(const st
 
 Workshop::Workshop(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-Workshop::~Workshop() {
-  {
-    absl::MutexLock lock(&state_->mutex);
-    state_->stop = true;
-  }
-  for (std::thread& thread : state_->threads) thread.join();
-}
+Workshop::~Workshop() { state_->EndThreads(); }
 
 StatusOr<std::unique_ptr<Workshop>> Workshop::Open(const std::string& root,
                                                    const WorkshopOptions& options) {

@@ -314,7 +314,11 @@ Status Workshop::State::StartPinned() {
     if (ErrnoOf(pinned) != EINVAL) break;
     EndThreads();
   }
-  if (pinned.ok() || threads.empty()) return pinned;
+  if (pinned.ok()) {
+    // By its lasting name, as a later process will have it.
+    ASSIGN_OR_RETURN(mount_namespace, OpenPinnedWorkshop(pin));
+    return absl::OkStatus();
+  }
   EndThreads();
   return pinned;
 }

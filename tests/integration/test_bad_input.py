@@ -65,7 +65,7 @@ class BadImages(GantryTest):
             made = layer_of({"big": os.urandom(96 << 20)})
             answer = crictl.call("pull", self.push("big", made)[0])
             self.assertNotEqual(0, answer.status)
-            self.assertIn("No space left on device", answer.error)
+            self.assertIn("the disk is full", answer.error)
             self.assertEqual(before, self.files(daemon.root))
             crictl("pull", self.push("small")[0])
         finally:

@@ -7,6 +7,9 @@
 namespace gantry::cri {
 namespace {
 
+constexpr int kSamplesField = v1::PodSandboxMetrics::kMetricsFieldNumber;
+static_assert(kSamplesField == v1::ContainerMetrics::kMetricsFieldNumber);
+
 constexpr uint64_t kNsPerSecond = 1'000'000'000, kUsPerSecond = 1'000'000;
 
 using Count = std::optional<uint64_t>;
@@ -64,18 +67,26 @@ void AddDevices(const std::vector<DeviceIo>& devices, SampleWriter* writer) {
 
 }  // namespace
 
+Samples* SamplesOf(google::protobuf::Message* message) {
+  return message->GetReflection()->MutableUnknownFields(message);
+}
+
+SampleWriter::SampleWriter(Samples* samples, const BaseLabels& labels, int64_t at_ns)
+    : samples_(*samples) {
+  sample_.set_timestamp(at_ns);
+  for (const std::string& label : labels) sample_.add_label_values(label);
+}
+
 void SampleWriter::Add(Metric metric, std::optional<uint64_t> value,
                        std::initializer_list<absl::string_view> labels) {
   if (!value) return;
   const MetricFamily& family = MetricFamilies()[static_cast<size_t>(metric)];
-  v1::Metric* sample = samples_.Add();
-  sample->set_name(family.name);
-  sample->set_timestamp(at_ns_);
-  sample->set_metric_type(family.type);
-  sample->mutable_value()->set_value(*value);
-  sample->mutable_label_values()->Reserve(static_cast<int>(labels_.size() + labels.size()));
-  for (const std::string& label : labels_) sample->add_label_values(label);
-  for (const absl::string_view label : labels) sample->add_label_values(label.data(), label.size());
+  sample_.set_name(family.name);
+  sample_.set_metric_type(family.type);
+  sample_.mutable_value()->set_value(*value);
+  for (const absl::string_view label : labels) sample_.add_label_values(label.data(), label.size());
+  sample_.SerializeToString(samples_.AddLengthDelimited(kSamplesField));
+  for (size_t i = 0; i < labels.size(); ++i) sample_.mutable_label_values()->RemoveLast();
 }
 
 void AddUse(const GroupUse& use, SampleWriter* writer) {

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 
 #include "cri/batch_writer.h"
+#include "cri/in_parallel.h"
 #include "cri/metric_samples.h"
 #include "cri/metrics/block_devices.h"
 #include "cri/rpc.h"
@@ -36,43 +37,49 @@ class MetricsList {
   explicit MetricsList(Node* node)
       : node_(*node), running_(RunningNow(*node)), files_(LayerFileSystem(node->images->root())) {
     AwaitLayers(node, running_.containers);
+    // Two attempts of a pod can be there at once, in one cgroup.
+    std::set<std::string> seen;
+    for (const auto& pod : running_.pods) {
+      const v1::PodSandboxMetadata& name = pod->config->metadata();
+      const std::string key =
+          absl::StrCat(PodCgroupPath(pod->record), "|", name.namespace_(), "|", name.name());
+      if (seen.insert(key).second) first_.insert(pod->id());
+    }
   }
 
   [[nodiscard]] const std::vector<std::shared_ptr<const Sandbox>>& pods() const {
     return running_.pods;
   }
 
-  void Fill(const Sandbox& sandbox, v1::PodSandboxMetrics* message) {
+  // Any thread.
+  void Fill(const Sandbox& sandbox, v1::PodSandboxMetrics* message) const {
     message->set_pod_sandbox_id(sandbox.id());
-    AddPod(sandbox, message->mutable_metrics());
-    for (const auto& container : running_.by_pod[sandbox.id()]) {
+    AddPod(sandbox, SamplesOf(message));
+    for (const auto& container : running_.Of(sandbox.id())) {
       const auto group = ReadContainerGroup(&node_, *container);
       if (!group.ok()) continue;  // it has gone meanwhile
       v1::ContainerMetrics* metrics = message->add_container_metrics();
       metrics->set_container_id(container->id());
-      AddContainer(sandbox, *container, group->use, metrics->mutable_metrics());
+      AddContainer(sandbox, *container, group->use, SamplesOf(metrics));
     }
   }
 
  private:
-  void AddPod(const Sandbox& sandbox, Samples* samples) {
+  void AddPod(const Sandbox& sandbox, Samples* samples) const {
     const v1::PodSandboxMetadata& pod = sandbox.config->metadata();
     BaseLabels labels = {"", PodCgroupPath(sandbox.record), "", "", pod.namespace_(), pod.name()};
-    // Two attempts of a pod can be there at once, in one cgroup.
-    const bool first =
-        pods_seen_.insert(absl::StrCat(labels[1], "|", labels[4], "|", labels[5])).second;
     const auto group = ReadPodGroup(&node_, sandbox);
-    if (group && first) {
-      SampleWriter writer(samples, &labels, group->use.read_at_ns);
+    if (group && first_.contains(sandbox.id())) {
+      SampleWriter writer(samples, labels, group->use.read_at_ns);
       AddUse(group->use, &writer);
     }
     labels[3] = sandbox.id();
-    SampleWriter writer(samples, &labels, absl::GetCurrentTimeNanos());
+    SampleWriter writer(samples, labels, absl::GetCurrentTimeNanos());
     if (const auto network = ReadPodNetwork(&node_, sandbox)) AddNetwork(*network, &writer);
   }
 
   void AddContainer(const Sandbox& sandbox, const Container& container, const GroupUse& use,
-                    Samples* samples) {
+                    Samples* samples) const {
     const v1::PodSandboxMetadata& pod = sandbox.config->metadata();
     const v1::ImageSpec& image = container.config->image();
     const BaseLabels labels = {
@@ -82,13 +89,14 @@ class MetricsList {
         container.id(),
         pod.namespace_(),
         pod.name()};
-    SampleWriter writer(samples, &labels, use.read_at_ns);
+    SampleWriter writer(samples, labels, use.read_at_ns);
     writer.Add(Metric::kLastSeen, static_cast<uint64_t>(use.read_at_ns) / kNsPerSecond);
     writer.Add(Metric::kStartTime,
                static_cast<uint64_t>(container.record.started_at_ns()) / kNsPerSecond);
     AddUse(use, &writer);
-    AddDetail(use, node_.statistics->Detail(container.id(), container.cgroup), &writer);
-    AddProcesses(CountProcesses(container.cgroup), OpenFileLimit(container.record.pid()), &writer);
+    const ContainerDetail detail = ReadContainerDetail(&node_, container);
+    AddDetail(use, detail.group, &writer);
+    AddProcesses(CountProcesses(detail.processes), OpenFileLimit(container.record.pid()), &writer);
     const auto layer = node_.statistics->layers().Find(LayerOf(node_, container.id()));
     AddFileSystem(files_, layer ? std::optional(layer->bytes) : std::nullopt, &writer);
   }
@@ -96,9 +104,9 @@ class MetricsList {
   static constexpr uint64_t kNsPerSecond = 1'000'000'000;
 
   Node& node_;
-  Running running_;
+  const Running running_;
   const FileSystemUse files_;
-  std::set<std::string> pods_seen_;
+  std::set<std::string> first_;  // of each cgroup: the sandboxes that tell of it
 };
 
 }  // namespace
@@ -106,8 +114,11 @@ class MetricsList {
 grpc::Status RuntimeService::ListPodSandboxMetrics(grpc::ServerContext*,
                                                    const v1::ListPodSandboxMetricsRequest*,
                                                    v1::ListPodSandboxMetricsResponse* response) {
-  MetricsList list(&node_);
-  for (const auto& sandbox : list.pods()) list.Fill(*sandbox, response->add_pod_metrics());
+  const MetricsList list(&node_);
+  for (size_t i = 0; i < list.pods().size(); ++i) response->add_pod_metrics();
+  InParallel(list.pods().size(), [&](size_t i) {
+    list.Fill(*list.pods()[i], response->mutable_pod_metrics(static_cast<int>(i)));
+  });
   return grpc::Status::OK;
 }
 
@@ -115,7 +126,7 @@ grpc::Status RuntimeService::StreamPodSandboxMetrics(
     grpc::ServerContext*, const v1::StreamPodSandboxMetricsRequest*,
     grpc::ServerWriter<v1::StreamPodSandboxMetricsResponse>* writer) {
   constexpr int kBatch = 50;  // 1 to 2 MB
-  MetricsList list(&node_);
+  const MetricsList list(&node_);
   BatchWriter<v1::StreamPodSandboxMetricsResponse> batch(writer, kBatch);
   for (const auto& sandbox : list.pods()) {
     list.Fill(*sandbox, batch.message()->add_pod_sandbox_metrics());

@@ -3,6 +3,7 @@
 #include "absl/strings/match.h"
 
 #include "cri/batch_writer.h"
+#include "cri/in_parallel.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
 #include "cri/usage.h"
@@ -22,7 +23,7 @@ Running Wanted(Node* node, const v1::PodSandboxStatsFilter& filter) {
                 [&filter](const auto& sandbox) { return !Matches(*sandbox, filter); });
   Containers containers;
   for (const auto& sandbox : running.pods)
-    for (const auto& container : running.by_pod[sandbox->id()]) containers.push_back(container);
+    for (const auto& container : running.Of(sandbox->id())) containers.push_back(container);
   AwaitLayers(node, containers);
   return running;
 }
@@ -32,9 +33,13 @@ Running Wanted(Node* node, const v1::PodSandboxStatsFilter& filter) {
 grpc::Status RuntimeService::ListPodSandboxStats(grpc::ServerContext*,
                                                  const v1::ListPodSandboxStatsRequest* request,
                                                  v1::ListPodSandboxStatsResponse* response) {
-  Running wanted = Wanted(&node_, request->filter());
-  for (const auto& sandbox : wanted.pods)
-    *response->add_stats() = StatsOfPod(&node_, *sandbox, wanted.by_pod[sandbox->id()]);
+  const Running wanted = Wanted(&node_, request->filter());
+  for (size_t i = 0; i < wanted.pods.size(); ++i) response->add_stats();
+  InParallel(wanted.pods.size(), [&](size_t i) {
+    const Sandbox& sandbox = *wanted.pods[i];
+    *response->mutable_stats(static_cast<int>(i)) =
+        StatsOfPod(&node_, sandbox, wanted.Of(sandbox.id()));
+  });
   return grpc::Status::OK;
 }
 
@@ -42,11 +47,11 @@ grpc::Status RuntimeService::StreamPodSandboxStats(
     grpc::ServerContext*, const v1::StreamPodSandboxStatsRequest* request,
     grpc::ServerWriter<v1::StreamPodSandboxStatsResponse>* writer) {
   constexpr int kBatch = 500;
-  Running wanted = Wanted(&node_, request->filter());
+  const Running wanted = Wanted(&node_, request->filter());
   BatchWriter<v1::StreamPodSandboxStatsResponse> batch(writer, kBatch);
   for (const auto& sandbox : wanted.pods) {
     *batch.message()->add_pod_sandbox_stats() =
-        StatsOfPod(&node_, *sandbox, wanted.by_pod[sandbox->id()]);
+        StatsOfPod(&node_, *sandbox, wanted.Of(sandbox->id()));
     if (!batch.Added()) return grpc::Status::OK;
   }
   batch.Flush();

@@ -3,8 +3,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
-#include "cri/metrics/process_counts.h"
-
 namespace gantry::cri {
 namespace {
 
@@ -14,7 +12,19 @@ bool Runs(const Container& container) {
   return container.claimed && container.state() == v1::CONTAINER_RUNNING;
 }
 
+// Its readers may have been opened just after its end.
+void ForgetEnded(Node* node, const std::string& container_id) {
+  const auto now = node->containers.Find(container_id);
+  if (now == nullptr || now->exited()) node->statistics->Forget(container_id);
+}
+
 }  // namespace
+
+const Containers& Running::Of(const std::string& pod_id) const {
+  static const Containers none;
+  const auto found = by_pod.find(pod_id);
+  return found == by_pod.end() ? none : found->second;
+}
 
 Running RunningNow(const Node& node) {
   Running running;
@@ -49,9 +59,16 @@ void AwaitLayers(Node* node, const Containers& containers) {
 
 StatusOr<GroupSample> ReadContainerGroup(Node* node, const Container& container) {
   auto sample = node->statistics->Read(container.id(), container.cgroup);
-  const auto now = node->containers.Find(container.id());
-  if (now == nullptr || now->exited()) node->statistics->Forget(container.id());
+  ForgetEnded(node, container.id());
   return sample;
+}
+
+ContainerDetail ReadContainerDetail(Node* node, const Container& container) {
+  ContainerDetail detail;
+  detail.group = node->statistics->Detail(container.id(), container.cgroup);
+  detail.processes = node->statistics->Processes(container.id(), container.cgroup);
+  ForgetEnded(node, container.id());
+  return detail;
 }
 
 std::optional<GroupSample> ReadPodGroup(Node* node, const Sandbox& sandbox) {
@@ -91,7 +108,7 @@ v1::PodSandboxStats StatsOfPod(Node* node, const Sandbox& sandbox, const Contain
   use.group = ReadPodGroup(node, sandbox);
   use.network = ReadPodNetwork(node, sandbox);
   for (const auto& container : containers) {
-    use.processes += CountProcessesOnly(container->cgroup);
+    use.processes += node->statistics->Processes(container->id(), container->cgroup).size();
     // One that has gone meanwhile is left out.
     if (auto stats = StatsOfContainer(node, *container); stats.ok())
       use.containers.push_back(*std::move(stats));

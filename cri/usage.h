@@ -18,6 +18,7 @@ struct Running {
   std::vector<std::shared_ptr<const Sandbox>> pods;  // READY ones
   Containers containers;                             // that run
   std::map<std::string, Containers> by_pod;
+  [[nodiscard]] const Containers& Of(const std::string& pod_id) const;
 };
 Running RunningNow(const Node& node);
 Containers RunningIn(const Node& node, const std::string& sandbox_id);
@@ -33,6 +34,11 @@ WritableLayers::Layer LayerOf(const Node& node, const std::string& container_id)
 
 // As Statistics has them, and nothing is kept for what has gone meanwhile.
 StatusOr<GroupSample> ReadContainerGroup(Node* node, const Container& container);
+struct ContainerDetail {
+  GroupDetail group;
+  std::vector<pid_t> processes;
+};
+ContainerDetail ReadContainerDetail(Node* node, const Container& container);
 std::optional<GroupSample> ReadPodGroup(Node* node, const Sandbox& sandbox);
 std::optional<std::vector<InterfaceCounters>> ReadPodNetwork(Node* node, const Sandbox& sandbox);
 

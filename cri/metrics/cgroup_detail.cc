@@ -1,17 +1,18 @@
-// What only metrics ask for: limits in force, throttling, block I/O, threads, huge pages.
+#include "cri/metrics/cgroup_detail.h"
+
 #include <dirent.h>
-#include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
-#include "cri/metrics/cgroup_reader.h"
-#include "runtime/linux/file.h"
+#include "cri/metrics/open_text.h"
 
 namespace gantry::cri {
 namespace {
@@ -25,8 +26,7 @@ std::string HugePageName(uint64_t kilobytes) {
   return absl::StrCat(kilobytes, "KB");
 }
 
-// The sizes of this machine: fixed at boot.
-std::vector<std::string> HugePageSizes() {
+std::vector<std::string> FindHugePageSizes() {
   std::vector<std::string> sizes;
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(opendir("/sys/kernel/mm/hugepages"), closedir);
   if (stream == nullptr) return sizes;
@@ -40,6 +40,12 @@ std::vector<std::string> HugePageSizes() {
   return sizes;
 }
 
+// Of this machine: fixed at boot.
+const std::vector<std::string>& HugePageSizes() {
+  static const std::vector<std::string> sizes = FindHugePageSizes();
+  return sizes;
+}
+
 // The inverse of runtime::CpuWeightFromShares, so that dashboards show on v2 what was asked for.
 uint64_t SharesFromWeight(uint64_t weight) {
   const double square =
@@ -49,46 +55,59 @@ uint64_t SharesFromWeight(uint64_t weight) {
 
 }  // namespace
 
-std::string CgroupReader::Text(absl::string_view controller, const std::string& file) const {
-  const int directory = DirectoryOf(controller);
-  if (directory < 0) return "";
-  return ReadFileAt(directory, file).value_or("");
+int DetailReader::MostDescriptors() {
+  constexpr int kOfOneSize = 2, kOthers = 15;
+  return kOthers + kOfOneSize * static_cast<int>(HugePageSizes().size());
 }
 
-std::optional<uint64_t> CgroupReader::Count(absl::string_view controller,
-                                            const std::string& file) const {
+std::string DetailReader::Text(absl::string_view controller, const std::string& file) {
+  auto kept = files_.find(file);
+  if (kept == files_.end()) {
+    UniqueFd opened = OpenCgroupFile(group_->DirectoryOf(controller), file.c_str());
+    // Too many descriptors, say: another time.
+    if (!opened.valid() && errno != ENOENT) return "";
+    kept = files_.emplace(file, std::move(opened)).first;
+  }
+  return std::string(OpenText(kept->second).text());
+}
+
+std::optional<uint64_t> DetailReader::Count(absl::string_view controller, const std::string& file) {
   return ParseCount(Text(controller, file));
 }
 
-GroupDetail CgroupReader::Detail() const {
+GroupDetail DetailReader::Read() {
+  absl::MutexLock lock(&mutex_);
   GroupDetail detail;
-  ReadCpuDetail(&detail);
-  ReadMemoryDetail(&detail);
-  ReadIoDetail(&detail);
+  ReadCpu(&detail);
+  ReadMemory(&detail);
+  ReadIo(&detail);
+  ReadHugePages(&detail);
   detail.threads = Count("pids", "pids.current");
   detail.max_threads = Count("pids", "pids.max");
-  static const std::vector<std::string> sizes = HugePageSizes();
-  for (const std::string& size : sizes) {
-    const bool v1 = V1("hugetlb");
+  return detail;
+}
+
+void DetailReader::ReadHugePages(GroupDetail* detail) {
+  const bool v1 = group_->V1("hugetlb");
+  for (const std::string& size : HugePageSizes()) {
     const auto usage =
         Count("hugetlb", absl::StrCat("hugetlb.", size, v1 ? ".usage_in_bytes" : ".current"));
     if (!usage) continue;
     // v2 keeps no maximum.
-    detail.huge_pages.push_back(
+    detail->huge_pages.push_back(
         {size, *usage,
          v1 ? Count("hugetlb", absl::StrCat("hugetlb.", size, ".max_usage_in_bytes"))
             : std::nullopt});
   }
-  return detail;
 }
 
-void CgroupReader::ReadCpuDetail(GroupDetail* detail) const {
-  if (V1("cpuacct")) {
+void DetailReader::ReadCpu(GroupDetail* detail) {
+  if (group_->V1("cpuacct")) {
     detail->cpu_user_ns = Count("cpuacct", "cpuacct.usage_user");
     detail->cpu_system_ns = Count("cpuacct", "cpuacct.usage_sys");
   }
   const std::string stat = Text("cpu", "cpu.stat");
-  if (V1("cpu")) {
+  if (group_->V1("cpu")) {
     ParseKeyedCounts(stat, {{"nr_periods", &detail->periods},
                             {"nr_throttled", &detail->throttled_periods},
                             {"throttled_time", &detail->throttled_ns}});
@@ -110,26 +129,25 @@ void CgroupReader::ReadCpuDetail(GroupDetail* detail) const {
   detail->period_us = ParseCount(max[1]);
 }
 
-void CgroupReader::ReadMemoryDetail(GroupDetail* detail) const {
-  if (V1("memory")) {
+void DetailReader::ReadMemory(GroupDetail* detail) {
+  detail->swap_limit = group_->RawSwapLimit();
+  if (group_->V1("memory")) {
     detail->max_memory = Count("memory", "memory.max_usage_in_bytes");
     detail->limit_hits = Count("memory", "memory.failcnt");
     detail->kernel_memory = Count("memory", "memory.kmem.usage_in_bytes");
     detail->reserved_memory = Count("memory", "memory.soft_limit_in_bytes");
-    detail->swap_limit = Count("memory", "memory.memsw.limit_in_bytes");
     ParseKeyedCounts(Text("memory", "memory.oom_control"), {{"oom_kill", &detail->oom_kills}});
     return;
   }
   detail->max_memory = Count("memory", "memory.peak");  // Linux 5.19
   detail->reserved_memory = Count("memory", "memory.min");
-  detail->swap_limit = Count("memory", "memory.swap.max");
   ParseKeyedCounts(Text("memory", "memory.events"),
                    {{"max", &detail->limit_hits}, {"oom_kill", &detail->oom_kills}});
 }
 
-void CgroupReader::ReadIoDetail(GroupDetail* detail) const {
+void DetailReader::ReadIo(GroupDetail* detail) {
   // Only throttling counts on kernels without the CFQ scheduler, that is since 5.0.
-  if (V1("blkio"))
+  if (group_->V1("blkio"))
     detail->devices = ParseBlkio(Text("blkio", "blkio.throttle.io_service_bytes_recursive"),
                                  Text("blkio", "blkio.throttle.io_serviced_recursive"));
   else

@@ -1,49 +1,24 @@
-// The group and its often-read files; the rest is in cgroup_detail.cc.
 #include "cri/metrics/cgroup_reader.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 
-#include "runtime/linux/file.h"
+#include "cri/metrics/open_text.h"
 
 namespace gantry::cri {
 namespace {
 
-constexpr size_t kFileBytes = 16384;  // memory.stat has 2 kB
 constexpr uint64_t kNsPerUs = 1000;
 
-// A file's text from its beginning, which makes the kernel write it anew. The view is of `buffer`.
-class OpenText {
- public:
-  explicit OpenText(const UniqueFd& fd) {
-    if (!fd.valid()) return;
-    ssize_t got;
-    do {
-      got = pread(fd.get(), buffer_, sizeof buffer_, 0);
-    } while (got < 0 && errno == EINTR);
-    gone_ = got < 0 && errno == ENODEV;
-    if (got > 0) size_ = static_cast<size_t>(got);
-  }
-  [[nodiscard]] absl::string_view text() const { return {buffer_, size_}; }
-  [[nodiscard]] bool gone() const { return gone_; }
-
- private:
-  char buffer_[kFileBytes];
-  size_t size_ = 0;
-  bool gone_ = false;
-};
-
 std::optional<uint64_t> CountOf(const UniqueFd& fd) { return ParseCount(OpenText(fd).text()); }
-
-UniqueFd OpenFile(int directory, const char* name) {
-  return directory < 0 ? UniqueFd() : UniqueFd(openat(directory, name, O_RDONLY | O_CLOEXEC));
-}
 
 void ScaleToNs(std::optional<uint64_t>* microseconds) {
   if (*microseconds) **microseconds *= kNsPerUs;
@@ -80,17 +55,20 @@ StatusOr<std::unique_ptr<CgroupReader>> CgroupReader::Open(const CgroupPaths& pa
 void CgroupReader::OpenFiles() {
   const int memory = DirectoryOf("memory"), unified = DirectoryOf("");
   // On v2 cpu.stat tells the time used even where the controller is not enabled.
-  files_[kCpu] = V1("cpuacct") ? OpenFile(DirectoryOf("cpuacct"), "cpuacct.usage")
-                               : OpenFile(unified, "cpu.stat");
+  files_[kCpu] = V1("cpuacct") ? OpenCgroupFile(DirectoryOf("cpuacct"), "cpuacct.usage")
+                               : OpenCgroupFile(unified, "cpu.stat");
   const bool v1 = V1("memory");
-  files_[kMemory] = OpenFile(memory, v1 ? "memory.usage_in_bytes" : "memory.current");
-  files_[kMemoryStat] = OpenFile(memory, "memory.stat");
-  files_[kMemoryLimit] = OpenFile(memory, v1 ? "memory.limit_in_bytes" : "memory.max");
-  if (!v1) files_[kSwap] = OpenFile(memory, "memory.swap.current");
-  files_[kSwapLimit] = OpenFile(memory, v1 ? "memory.memsw.limit_in_bytes" : "memory.swap.max");
-  files_[kCpuPressure] = OpenFile(unified, "cpu.pressure");
-  files_[kMemoryPressure] = OpenFile(unified, "memory.pressure");
-  files_[kIoPressure] = OpenFile(unified, "io.pressure");
+  files_[kMemory] = OpenCgroupFile(memory, v1 ? "memory.usage_in_bytes" : "memory.current");
+  files_[kMemoryStat] = OpenCgroupFile(memory, "memory.stat");
+  files_[kMemoryLimit] = OpenCgroupFile(memory, v1 ? "memory.limit_in_bytes" : "memory.max");
+  if (!v1) files_[kSwap] = OpenCgroupFile(memory, "memory.swap.current");
+  files_[kSwapLimit] =
+      OpenCgroupFile(memory, v1 ? "memory.memsw.limit_in_bytes" : "memory.swap.max");
+  files_[kCpuPressure] = OpenCgroupFile(unified, "cpu.pressure");
+  files_[kMemoryPressure] = OpenCgroupFile(unified, "memory.pressure");
+  files_[kIoPressure] = OpenCgroupFile(unified, "io.pressure");
+  process_directory_ = unified >= 0 ? unified : directories_.front().fd.get();
+  files_[kProcesses] = OpenCgroupFile(process_directory_, "cgroup.procs");
 }
 
 int CgroupReader::DirectoryOf(absl::string_view controller) const {
@@ -149,6 +127,25 @@ void CgroupReader::ReadMemory(MemoryUse* memory) const {
   if (memory->swap_limit && *memory->swap_limit != kNoLimit && memory->limit)
     *memory->swap_limit -= std::min(*memory->swap_limit, *memory->limit);
 }
+
+StatusOr<std::vector<pid_t>> CgroupReader::Processes() const {
+  struct stat st;
+  // A directory of kernfs has a link for each directory in it: 2 are its own. A threaded group, or
+  // one of thousands of processes, is read another way.
+  const bool alone = fstat(process_directory_, &st) == 0 && st.st_nlink <= 2;
+  const OpenText text(files_[kProcesses]);
+  if (text.gone()) return std::vector<pid_t>();
+  if (!alone || !files_[kProcesses].valid() || !text.whole()) return CgroupProcesses(paths_);
+  std::vector<pid_t> processes;
+  for (const absl::string_view line : absl::StrSplit(text.text(), '\n', absl::SkipEmpty())) {
+    pid_t pid = 0;
+    // 0: a process of a PID namespace that we cannot see.
+    if (absl::SimpleAtoi(line, &pid) && pid > 0) processes.push_back(pid);
+  }
+  return processes;
+}
+
+std::optional<uint64_t> CgroupReader::RawSwapLimit() const { return CountOf(files_[kSwapLimit]); }
 
 int CgroupReader::descriptors() const {
   const auto open = std::count_if(files_.begin(), files_.end(),

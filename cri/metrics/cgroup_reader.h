@@ -6,6 +6,8 @@
 // hosts too. A value that this kernel does not tell is unset.
 #pragma once
 
+#include <sys/types.h>
+
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -41,25 +43,6 @@ struct GroupUse {
   std::optional<Pressure> cpu_pressure, memory_pressure, io_pressure;
 };
 
-struct HugePages {
-  std::string size;  // as the kernel names it: "2MB"
-  uint64_t usage = 0;
-  std::optional<uint64_t> max_usage;
-};
-
-// What only metrics need: more files, opened for each reading.
-struct GroupDetail {
-  std::optional<uint64_t> cpu_user_ns, cpu_system_ns;  // v1
-  std::optional<uint64_t> periods, throttled_periods, throttled_ns;
-  std::optional<uint64_t> cpu_shares;           // v2: made of the weight
-  std::optional<uint64_t> period_us, quota_us;  // quota: kNoLimit when there is none
-  std::optional<uint64_t> max_memory, limit_hits, kernel_memory, reserved_memory, oom_kills;
-  std::optional<uint64_t> swap_limit;  // as the version has it: on v1 memory and swap together
-  std::optional<uint64_t> threads, max_threads;  // kNoLimit: any number
-  std::vector<DeviceIo> devices;
-  std::vector<HugePages> huge_pages;
-};
-
 class CgroupReader {
  public:
   // kNotFound: there is no such group (any more).
@@ -70,9 +53,15 @@ class CgroupReader {
 
   // kNotFound: the group has been removed.
   [[nodiscard]] StatusOr<GroupUse> Use() const;
-  [[nodiscard]] GroupDetail Detail() const;
+  // Of the group and the groups below it (execs). Empty when it is gone.
+  [[nodiscard]] StatusOr<std::vector<pid_t>> Processes() const;
+  // On v1 of memory and swap together.
+  [[nodiscard]] std::optional<uint64_t> RawSwapLimit() const;
   // How many it holds.
   [[nodiscard]] int descriptors() const;
+  // The directory with the controller's files; -1: there is none. "": the v2 one.
+  [[nodiscard]] int DirectoryOf(absl::string_view controller) const;
+  [[nodiscard]] bool V1(absl::string_view controller) const { return paths_.IsV1(controller); }
 
  private:
   enum File {
@@ -85,6 +74,7 @@ class CgroupReader {
     kCpuPressure,
     kMemoryPressure,
     kIoPressure,
+    kProcesses,
     kFileCount
   };
   struct Directory {
@@ -93,22 +83,12 @@ class CgroupReader {
   };
 
   void OpenFiles();
-  // The directory with the controller's files; -1: there is none.
-  [[nodiscard]] int DirectoryOf(absl::string_view controller) const;
-  [[nodiscard]] bool V1(absl::string_view controller) const { return paths_.IsV1(controller); }
-  // A file that is opened for this reading; empty: it is not there.
-  [[nodiscard]] std::string Text(absl::string_view controller, const std::string& file) const;
-  [[nodiscard]] std::optional<uint64_t> Count(absl::string_view controller,
-                                              const std::string& file) const;
-
   void ReadMemory(MemoryUse* memory) const;
-  void ReadCpuDetail(GroupDetail* detail) const;
-  void ReadMemoryDetail(GroupDetail* detail) const;
-  void ReadIoDetail(GroupDetail* detail) const;
 
   const CgroupPaths paths_;
   std::vector<Directory> directories_;  // one for each hierarchy that is read
   std::array<UniqueFd, kFileCount> files_;
+  int process_directory_ = -1;  // one of directories_: of the hierarchy whose processes are read
 };
 
 }  // namespace gantry::cri

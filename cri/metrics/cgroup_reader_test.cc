@@ -1,16 +1,31 @@
 #include "cri/metrics/cgroup_reader.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 
+#include <memory>
+
+#include "cri/metrics/cgroup_detail.h"
 #include "cri/metrics/process_counts.h"
 #include "cri/metrics/test_group.h"
 
 namespace gantry::cri {
 namespace {
 
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
 constexpr uint64_t kLimit = 64 << 20;
 
-using CgroupReaderTest = GroupTest;
+class CgroupReaderTest : public GroupTest {
+ protected:
+  GroupDetail Detail() {
+    auto reader = CgroupReader::Open(paths_);
+    EXPECT_TRUE(reader.ok()) << reader.status();
+    return reader.ok() ? DetailReader(*std::move(reader)).Read() : GroupDetail();
+  }
+};
 
 void Write(const std::string& directory, const std::string& file, absl::string_view value) {
   const Status written = WriteFileAt(AT_FDCWD, directory + "/" + file, value);
@@ -80,7 +95,7 @@ TEST_F(CgroupReaderTest, ReadsLimitsInForce) {
   ASSERT_TRUE(use.ok()) << use.status();
   EXPECT_EQ(use->memory.limit, kLimit);
   EXPECT_EQ(use->memory.Available().value_or(0), kLimit - *use->memory.WorkingSet());
-  const GroupDetail detail = (*reader)->Detail();
+  const GroupDetail detail = Detail();
   EXPECT_EQ(detail.max_threads, 77u);
   EXPECT_EQ(detail.threads, 1u);
   EXPECT_EQ(detail.period_us, 50000u);
@@ -108,31 +123,62 @@ TEST_F(CgroupReaderTest, CountsTheProcessesThatWereKilledForLackOfMemory) {
   int status = 0;
   ASSERT_EQ(waitpid(pid, &status, 0), pid);
   ASSERT_TRUE(WIFSIGNALED(status)) << "the limit did not hold";
-  const GroupDetail detail = (*CgroupReader::Open(paths_))->Detail();
+  const GroupDetail detail = Detail();
   EXPECT_EQ(detail.oom_kills, 1u);
   EXPECT_GT(detail.limit_hits.value_or(0), 0u);
 }
 
-TEST_F(CgroupReaderTest, CountsProcessesAndWhatTheyHoldOpen) {
-  EXPECT_EQ(CountProcesses(paths_).processes, 0u);
-  const pid_t pid = Worker();
+TEST_F(CgroupReaderTest, ReadsLimitsThatHaveChangedMeanwhile) {
+  auto reader = CgroupReader::Open(paths_);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  DetailReader detail(*std::move(reader));
+  EXPECT_EQ(detail.Read().max_threads, kNoLimit);
+  Write(paths_.DirOf("pids"), "pids.max", "77");
+  EXPECT_EQ(detail.Read().max_threads, 77u);
   Worker();
-  const ProcessCounts counts = CountProcesses(paths_);
+  EXPECT_EQ(detail.Read().threads, 1u);
+}
+
+TEST_F(CgroupReaderTest, CountsProcessesAndWhatTheyHoldOpen) {
+  const auto reader = CgroupReader::Open(paths_);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_THAT(*(*reader)->Processes(), IsEmpty());
+  const pid_t pid = Worker(), other = Worker();
+  EXPECT_THAT(*(*reader)->Processes(), UnorderedElementsAre(pid, other));
+  const ProcessCounts counts = CountProcesses({pid, other});
   EXPECT_EQ(counts.processes, 2u);
-  EXPECT_EQ(CountProcessesOnly(paths_), 2u);
   EXPECT_GE(counts.sockets.value_or(0), 2u * kWorkerSockets);
   EXPECT_GT(counts.descriptors.value_or(0), *counts.sockets);
   EXPECT_GT(OpenFileLimit(pid).value_or(0), 0u);
   EXPECT_EQ(OpenFileLimit(0), std::nullopt);
 }
 
-TEST_F(CgroupReaderTest, SaysThatAGroupHasGone) {
+TEST_F(CgroupReaderTest, CountsProcessesOfGroupsThatWereMadeLater) {
   const auto reader = CgroupReader::Open(paths_);
   ASSERT_TRUE(reader.ok()) << reader.status();
+  const auto child = CreateChildCgroup(paths_, "exec");
+  ASSERT_TRUE(child.ok()) << child.status();
+  const pid_t pid = Worker();
+  ASSERT_TRUE(JoinCgroup(*child, pid).ok());
+  EXPECT_THAT(*(*reader)->Processes(), ElementsAre(pid));
+  EndWorkers();
+  EXPECT_THAT(*(*reader)->Processes(), IsEmpty());
+}
+
+TEST_F(CgroupReaderTest, SaysThatAGroupHasGone) {
+  const std::shared_ptr<const CgroupReader> reader = *CgroupReader::Open(paths_);
+  DetailReader detail(reader);
+  EXPECT_TRUE(detail.Read().threads);
   ASSERT_TRUE(RemoveCgroup(paths_).ok());
-  EXPECT_TRUE(absl::IsNotFound((*reader)->Use().status()));
+  EXPECT_TRUE(absl::IsNotFound(reader->Use().status()));
   EXPECT_TRUE(absl::IsNotFound(CgroupReader::Open(paths_).status()));
-  EXPECT_EQ((*reader)->Detail().threads, std::nullopt);
+  EXPECT_EQ(detail.Read().threads, std::nullopt);
+  EXPECT_EQ(DetailReader(reader).Read().threads, std::nullopt);
+  EXPECT_THAT(*reader->Processes(), IsEmpty());
+  // One of the same name is another.
+  ASSERT_TRUE(CreateCgroup(*DetectCgroupHost(), path_).ok());
+  EXPECT_TRUE(absl::IsNotFound(reader->Use().status()));
+  EXPECT_EQ(detail.Read().threads, std::nullopt);
 }
 
 }  // namespace

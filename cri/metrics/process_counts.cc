@@ -10,8 +10,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
-#include "runtime/linux/file.h"
-
 namespace gantry::cri {
 namespace {
 
@@ -37,22 +35,15 @@ bool AddOpenFiles(pid_t pid, uint64_t* descriptors, uint64_t* sockets) {
 
 }  // namespace
 
-ProcessCounts CountProcesses(const CgroupPaths& paths) {
+ProcessCounts CountProcesses(const std::vector<pid_t>& processes) {
   ProcessCounts counts;
-  const auto processes = CgroupProcesses(paths);
-  if (!processes.ok()) return counts;
-  counts.processes = processes->size();
+  counts.processes = processes.size();
   uint64_t descriptors = 0, sockets = 0;
-  for (const pid_t pid : *processes)
+  for (const pid_t pid : processes)
     if (!AddOpenFiles(pid, &descriptors, &sockets)) return counts;
   counts.descriptors = descriptors;
   counts.sockets = sockets;
   return counts;
-}
-
-uint64_t CountProcessesOnly(const CgroupPaths& paths) {
-  const auto processes = CgroupProcesses(paths);
-  return processes.ok() ? processes->size() : 0;
 }
 
 std::optional<uint64_t> OpenFileLimit(pid_t pid) {

@@ -1,12 +1,11 @@
-// How many processes a group has, and what they hold open.
+// What processes of a group hold open.
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
 #include <optional>
-
-#include "runtime/linux/cgroup.h"
+#include <vector>
 
 namespace gantry::cri {
 
@@ -16,10 +15,8 @@ struct ProcessCounts {
   std::optional<uint64_t> descriptors, sockets;
 };
 
-// Of the group and the groups below it (execs). A process that ends meanwhile counts for nothing.
-ProcessCounts CountProcesses(const CgroupPaths& paths);
-// Processes alone: cheap.
-uint64_t CountProcessesOnly(const CgroupPaths& paths);
+// A process that ends meanwhile has no descriptors.
+ProcessCounts CountProcesses(const std::vector<pid_t>& processes);
 
 // How many files the process may open (RLIMIT_NOFILE, the soft one). Unset when it is gone.
 std::optional<uint64_t> OpenFileLimit(pid_t pid);

@@ -37,6 +37,16 @@ StatusOr<std::shared_ptr<const CgroupReader>> Statistics::Reader(Entry* entry,
   return opened;
 }
 
+std::shared_ptr<DetailReader> Statistics::DetailOf(Entry* entry,
+                                                   std::shared_ptr<const CgroupReader> reader) {
+  absl::MutexLock lock(&entry->mutex);
+  if (entry->detail != nullptr) return entry->detail;
+  const bool kept = entry->reader == reader;
+  auto detail = std::make_shared<DetailReader>(std::move(reader));
+  if (kept && Take(DetailReader::MostDescriptors())) entry->detail = detail;
+  return detail;
+}
+
 StatusOr<GroupSample> Statistics::Read(const std::string& id, const CgroupPaths& paths) {
   const std::shared_ptr<Entry> entry = Get(id);
   ASSIGN_OR_RETURN(const auto reader, Reader(entry.get(), paths));
@@ -49,8 +59,15 @@ StatusOr<GroupSample> Statistics::Read(const std::string& id, const CgroupPaths&
 }
 
 GroupDetail Statistics::Detail(const std::string& id, const CgroupPaths& paths) {
+  const std::shared_ptr<Entry> entry = Get(id);
+  const auto reader = Reader(entry.get(), paths);
+  return reader.ok() ? DetailOf(entry.get(), *reader)->Read() : GroupDetail();
+}
+
+std::vector<pid_t> Statistics::Processes(const std::string& id, const CgroupPaths& paths) {
   const auto reader = Reader(Get(id).get(), paths);
-  return reader.ok() ? (*reader)->Detail() : GroupDetail();
+  if (!reader.ok()) return {};
+  return (*reader)->Processes().value_or(std::vector<pid_t>());
 }
 
 std::optional<std::vector<InterfaceCounters>> Statistics::Network(const std::string& sandbox_id,
@@ -86,8 +103,10 @@ void Statistics::Forget(const std::string& id) {
   {
     absl::MutexLock lock(&entry->mutex);
     if (entry->reader != nullptr) held += entry->reader->descriptors();
+    if (entry->detail != nullptr) held += DetailReader::MostDescriptors();
     if (entry->network != nullptr) ++held;
     entry->forgotten = true;
+    entry->detail.reset();
     entry->reader.reset();
     entry->network.reset();
   }

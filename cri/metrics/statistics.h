@@ -15,6 +15,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 
+#include "cri/metrics/cgroup_detail.h"
 #include "cri/metrics/cgroup_reader.h"
 #include "cri/metrics/network_reader.h"
 #include "cri/metrics/usage_rate.h"
@@ -39,6 +40,8 @@ class Statistics {
   StatusOr<GroupSample> Read(const std::string& id, const CgroupPaths& paths);
   // Everything unset when the group is gone.
   GroupDetail Detail(const std::string& id, const CgroupPaths& paths);
+  // Of the group and the groups below it (execs). Empty when it is gone.
+  std::vector<pid_t> Processes(const std::string& id, const CgroupPaths& paths);
   // Unset when there is no network namespace at that path.
   std::optional<std::vector<InterfaceCounters>> Network(const std::string& sandbox_id,
                                                         const std::string& netns_path);
@@ -50,12 +53,14 @@ class Statistics {
   struct Entry {
     absl::Mutex mutex;
     std::shared_ptr<const CgroupReader> reader ABSL_GUARDED_BY(mutex);  // none: opened each time
+    std::shared_ptr<DetailReader> detail ABSL_GUARDED_BY(mutex);        // goes with `reader`
     std::shared_ptr<const NetworkReader> network ABSL_GUARDED_BY(mutex);
     UsageRate rate ABSL_GUARDED_BY(mutex);
     bool forgotten ABSL_GUARDED_BY(mutex) = false;  // nothing is kept in it any more
   };
   std::shared_ptr<Entry> Get(const std::string& id);
   StatusOr<std::shared_ptr<const CgroupReader>> Reader(Entry* entry, const CgroupPaths& paths);
+  std::shared_ptr<DetailReader> DetailOf(Entry* entry, std::shared_ptr<const CgroupReader> reader);
   // False: there is no room for `count` more.
   bool Take(int count);
 

@@ -64,6 +64,35 @@ TEST_F(StatisticsTest, HoldsNoMoreThanItsBudget) {
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(statistics.Read("container", paths_).ok());
   EXPECT_EQ(OpenDescriptors(), before);
   EXPECT_TRUE(statistics.Detail("container", paths_).threads);
+  EXPECT_TRUE(statistics.Processes("container", paths_).empty());
+  EXPECT_EQ(OpenDescriptors(), before);
+}
+
+TEST_F(StatisticsTest, HoldsDescriptorsForDetailUntilItForgets) {
+  Statistics statistics(1000);
+  const size_t before = OpenDescriptors();
+  ASSERT_TRUE(statistics.Read("container", paths_).ok());
+  const size_t without = OpenDescriptors();
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(statistics.Detail("container", paths_).threads);
+  EXPECT_GT(OpenDescriptors(), without);
+  EXPECT_LE(OpenDescriptors(), without + static_cast<size_t>(DetailReader::MostDescriptors()));
+  statistics.Forget("container");
+  EXPECT_EQ(OpenDescriptors(), before);
+}
+
+TEST_F(StatisticsTest, HoldsDetailOnlyWhileThereIsRoom) {
+  const int group = (*CgroupReader::Open(paths_))->descriptors();
+  Statistics statistics(group + DetailReader::MostDescriptors());
+  ASSERT_TRUE(statistics.Read("first", paths_).ok());
+  EXPECT_TRUE(statistics.Detail("first", paths_).threads);
+  const size_t full = OpenDescriptors();
+  EXPECT_TRUE(statistics.Detail("second", paths_).threads);
+  EXPECT_EQ(OpenDescriptors(), full);
+  statistics.Forget("second");
+  statistics.Forget("first");
+  // What was given back is there for others.
+  EXPECT_TRUE(statistics.Detail("second", paths_).threads);
+  EXPECT_EQ(OpenDescriptors(), full);
 }
 
 TEST_F(StatisticsTest, CountsWritableLayersInTheBackground) {

@@ -29,10 +29,10 @@ class GroupTest : public ::testing::Test {
     if (geteuid() != 0) GTEST_SKIP() << "needs root";
     const auto host = DetectCgroupHost();
     ASSERT_TRUE(host.ok()) << host.status();
-    const std::string path = absl::StrCat("/gantry-metrics-test-", getpid());
-    const Status made = CreateCgroup(*host, path);
+    path_ = absl::StrCat("/gantry-metrics-test-", getpid());
+    const Status made = CreateCgroup(*host, path_);
     ASSERT_TRUE(made.ok()) << made;
-    paths_ = *CgroupPathsFor(*host, path);
+    paths_ = *CgroupPathsFor(*host, path_);
   }
   void TearDown() override {
     if (paths_.V1Hierarchies().empty() && paths_.unified_dir.empty()) return;
@@ -62,6 +62,7 @@ class GroupTest : public ::testing::Test {
     workers_.clear();
   }
 
+  std::string path_;
   CgroupPaths paths_;
 
  private:

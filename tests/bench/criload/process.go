@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // processes maps each PID to its name (comm). The lane has a PID namespace of its own: nobody else's are among them.
@@ -64,17 +66,15 @@ func memoryOf(pid int) (memory, error) {
 	return m, nil
 }
 
-// cpuNanoseconds sums what the scheduler counted for each thread of the processes (first field of schedstat).
+// cpuNanoseconds sums what the processes have used, threads that have ended with them: the clock that clock_getcpuclockid(3)
+// makes of a PID.
 func cpuNanoseconds(pids []int) float64 {
 	var sum float64
 	for _, pid := range pids {
-		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-		for _, thread := range threads {
-			data, _ := os.ReadFile(thread)
-			if fields := strings.Fields(string(data)); len(fields) > 0 {
-				value, _ := strconv.ParseFloat(fields[0], 64)
-				sum += value
-			}
+		const scheduled = 2
+		var used unix.Timespec
+		if unix.ClockGettime(int32(^pid<<3|scheduled), &used) == nil {
+			sum += float64(used.Nano())
 		}
 	}
 	return sum

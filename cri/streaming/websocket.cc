@@ -17,6 +17,7 @@ namespace beast = boost::beast;
 
 constexpr size_t kHighWater = 256 << 10;  // unsent bytes
 constexpr std::chrono::seconds kClose(10);
+constexpr std::chrono::seconds kPong(10);
 
 // A byte stream as Beast wants one. Beast's operations can be moved only: they are shared.
 class BeastStream {
@@ -76,10 +77,13 @@ void async_teardown(beast::role_type, BeastStream& stream, Handler&& handler) {
 class BeastWebSocket final : public WebSocket, public std::enable_shared_from_this<BeastWebSocket> {
  public:
   BeastWebSocket(const std::shared_ptr<ByteStream>& stream, bool text)
-      : stream_(stream), socket_(stream), close_limit_(stream->io()) {
+      : stream_(stream), socket_(stream), close_limit_(stream->io()), pong_(stream->io()) {
     socket_.text(text);
     socket_.auto_fragment(false);
     socket_.read_message_max(0);  // messages are taken in pieces
+    socket_.control_callback([this](beast::websocket::frame_type type, beast::string_view) {
+      pinged_ = pinged_ || type == beast::websocket::frame_type::ping;
+    });
   }
 
   void Start(const HttpRequest& request, const std::string& protocol,
@@ -113,16 +117,19 @@ class BeastWebSocket final : public WebSocket, public std::enable_shared_from_th
   void Finish() override {
     finishing_ = true;
     handler_.reset();
+    pong_.cancel();
     if (outgoing_.empty()) Close();
   }
   void Abort() override {
     handler_.reset();
+    pong_.cancel();
     stream_->Close();
   }
 
  private:
   void Read() {
-    if (reading_ || closing_ || handler_ == nullptr || !handler_->Accepts()) return;
+    if (reading_ || closing_ || handler_ == nullptr) return;
+    if (!handler_->Accepts()) return SayThatWeLive();
     reading_ = true;
     socket_.async_read_some(asio::buffer(input_),
                             [self = shared_from_this()](const ErrorCode& error, size_t size) {
@@ -131,6 +138,21 @@ class BeastWebSocket final : public WebSocket, public std::enable_shared_from_th
                               self->Take(size);
                               self->Read();
                             });
+  }
+
+  void SayThatWeLive() {
+    if (!pinged_ || std::exchange(ponging_, true)) return;
+    pong_.expires_after(kPong);
+    pong_.async_wait([self = shared_from_this()](const ErrorCode& error) {
+      self->ponging_ = false;
+      // What is read meanwhile has been answered.
+      if (error || self->reading_ || self->closing_ || self->handler_ == nullptr) return;
+      self->ponging_ = true;
+      self->socket_.async_pong({}, [self](const ErrorCode& failed) {
+        self->ponging_ = false;
+        if (!failed && !self->reading_) self->Read();
+      });
+    });
   }
 
   void Take(size_t size) {
@@ -162,6 +184,7 @@ class BeastWebSocket final : public WebSocket, public std::enable_shared_from_th
   }
 
   void Gone() {
+    pong_.cancel();
     if (!closing_) stream_->Close();
     if (const auto handler = std::exchange(handler_, nullptr))
       handler->OnGone(absl::UnavailableError("the client has hung up"));
@@ -185,12 +208,13 @@ class BeastWebSocket final : public WebSocket, public std::enable_shared_from_th
   beast::websocket::stream<BeastStream, /*deflateSupported=*/false> socket_;
   beast::http::request<beast::http::empty_body> request_;
   std::shared_ptr<Handler> handler_;
-  asio::steady_timer close_limit_;
+  asio::steady_timer close_limit_, pong_;
   std::array<char, 32768> input_ = {};
   std::deque<std::string> outgoing_;
   size_t unsent_ = 0;
   bool begins_ = true, reading_ = false, was_full_ = false;
   bool finishing_ = false, closing_ = false;
+  bool pinged_ = false, ponging_ = false;
 };
 
 }  // namespace

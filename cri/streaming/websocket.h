@@ -12,7 +12,9 @@
 
 namespace gantry::cri::streaming {
 
-// On the io thread. Pings are answered; its end is as SpdyConnection's.
+// On the io thread. Pings are answered; its end is as SpdyConnection's. While the handler takes
+// nothing a ping stays behind what was sent before it: a client that has pinged then gets
+// unsolicited pongs (RFC 6455 5.5.3), for client-go gives up a connection without any for a minute.
 class WebSocket {
  public:
   // A part of a message, as it comes: messages are of any length.

@@ -15,7 +15,8 @@ struct Port final : PodConnection::Client {
 
   void OnData(absl::string_view data) override;
   [[nodiscard]] bool Full() const override;
-  void OnEnd() override {}  // these channels have none
+  // These channels have no end: a client would wait for what the pod says no more.
+  void OnEnd() override { pod->CloseWrite(); }
   void OnRoom() override;
   void OnConnectFailed(const std::string& why) override;
   void OnBroken() override { OnFinished(); }

@@ -55,11 +55,16 @@ class GantryTest(unittest.TestCase):
     def _start_daemon(cls):
         cls.daemon = Daemon(cls.lane.binaries, cls.lane.registry.address)
         cls.addClassCleanup(cls.daemon.delete, cls.lane.keep)
+        cls.configure(cls.daemon)
         cls.daemon.start()
         cls.crictl = Crictl(cls.lane.crictl, cls.daemon)
         cls.crictl("pull", BASE)
         cls.oracle = LeakOracle(cls.daemon, [cls.daemon.root, cls.daemon.state, cls.daemon.folder / "ipam"], BRIDGE)
         cls._warm_up()
+
+    @classmethod
+    def configure(cls, daemon):
+        """What is to be in the daemon's configuration besides; for classes to say."""
 
     @classmethod
     def _warm_up(cls):

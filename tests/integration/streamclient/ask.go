@@ -17,6 +17,7 @@ import (
 type ask struct {
 	url                          string
 	socket, container, pod, kind string
+	ca, certificate, key         string // files of TLS
 }
 
 // A URL serves once: each session finds its own.
@@ -55,13 +56,16 @@ func (a *ask) request(ctx context.Context, runtime cri.RuntimeServiceClient, s *
 	return "", fmt.Errorf("there is no kind %q", a.kind)
 }
 
-// What client-go wants to know of a server: nobody to be, and a kubelet's certificate, which it has made itself.
-func configOf(address string) (*restclient.Config, *url.URL, error) {
+// What client-go wants to know of a server. Without --ca any certificate will do: a kubelet makes its own.
+func (a *ask) configOf(address string) (*restclient.Config, *url.URL, error) {
 	parsed, err := url.Parse(address)
 	if err != nil {
 		return nil, nil, err
 	}
 	config := &restclient.Config{Host: parsed.Scheme + "://" + parsed.Host}
-	config.Insecure = parsed.Scheme == "https"
+	if parsed.Scheme == "https" {
+		config.TLSClientConfig = restclient.TLSClientConfig{Insecure: a.ca == "", CAFile: a.ca, CertFile: a.certificate,
+			KeyFile: a.key}
+	}
 	return config, parsed, nil
 }

@@ -70,7 +70,7 @@ func forwardPorts(ctx context.Context, arguments []string) (any, error) {
 
 func (f *forward) run(ctx context.Context, o *options, address string) *forwarded {
 	result := &forwarded{}
-	connection, err := dialForward(o.transport, address)
+	connection, err := dialForward(o, address)
 	if err != nil {
 		result.Error = err.Error()
 		return result
@@ -99,13 +99,13 @@ func (f *forward) run(ctx context.Context, o *options, address string) *forwarde
 	return result
 }
 
-func dialForward(transport, address string) (httpstream.Connection, error) {
-	config, parsed, err := configOf(address)
+func dialForward(o *options, address string) (httpstream.Connection, error) {
+	config, parsed, err := o.configOf(address)
 	if err != nil {
 		return nil, err
 	}
 	var dialer httpstream.Dialer
-	if transport == "websocket" {
+	if o.transport == "websocket" {
 		if dialer, err = portforward.NewSPDYOverWebsocketDialer(parsed, config); err != nil {
 			return nil, err
 		}

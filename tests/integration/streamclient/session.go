@@ -152,7 +152,7 @@ func (s *session) run(ctx context.Context, o *options) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	executor, err := s.executor(o.transport, address)
+	executor, err := s.executor(o, address)
 	if err != nil {
 		return nil, err
 	}
@@ -197,12 +197,12 @@ func (o *outcome) ended(err error) {
 	}
 }
 
-func (s *session) executor(transport, address string) (remotecommand.Executor, error) {
-	config, parsed, err := configOf(address)
+func (s *session) executor(o *options, address string) (remotecommand.Executor, error) {
+	config, parsed, err := o.configOf(address)
 	if err != nil {
 		return nil, err
 	}
-	if transport == "websocket" {
+	if o.transport == "websocket" {
 		if s.protocols == "" {
 			return remotecommand.NewWebSocketExecutor(config, "GET", address)
 		}

@@ -2,11 +2,13 @@
 // that nothing is left.
 #pragma once
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -78,6 +80,9 @@ class PullTest : public ::testing::Test {
     }
     store_.reset();
     EXPECT_TRUE(ChildPids().empty()) << "a process is left";
+    // A connection of the registry's may be on its way out on another thread.
+    for (int i = 0; i < 500 && CountOpenDescriptors() != descriptors_; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
     EXPECT_EQ(CountOpenDescriptors(), descriptors_) << "a descriptor is left";
     std::filesystem::remove_all(directory_);
   }

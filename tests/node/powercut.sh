@@ -12,6 +12,11 @@
 # cut left anything wrong, 77 when it cannot run here.
 set -u
 
+# In a mount namespace of its own: one that somebody makes meanwhile would keep a mount of ours alive, and the next mount
+# of the same file would show what that one has in memory.
+[ "$(id -u)" != 0 ] || [ -n "${POWERCUT_NAMESPACE:-}" ] ||
+  POWERCUT_NAMESPACE=own exec unshare --mount --propagation private "$0" "$@"
+
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=${GANTRY_BIN:-$here/../../build/dev/bin}
 cuts=200 seed=$(date +%N | sed 's/^0*//') form=both keep=
@@ -78,13 +83,14 @@ cut() { # cut NUMBER MILLISECONDS FORM
 # Of a copy: opening the store repairs it, and the next boot is to meet the disk as the cut left it.
 check() {
   local status
+  rm -f "$work/check.img" # a new inode: a loop device is of an inode
   cp --sparse=always "$work/store.img" "$work/check.img" && mount -o loop "$work/check.img" "$work/mnt" ||
     { echo "the file system cannot be mounted"; return 1; }
   mkdir -p "$work/mnt/images"
   "$bin/testing_store_check" "$work/mnt/images" "$work/journals" >"$work/counts" 2>"$work/complaints"
   status=$?
   grep -v '^time=' "$work/complaints"
-  umount "$work/mnt"
+  umount "$work/mnt" || return 1
   e2fsck -fn "$work/check.img" >"$work/fsck.log" 2>&1 || { echo "e2fsck:" && cat "$work/fsck.log" && return 1; }
   return $status
 }

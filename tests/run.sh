@@ -10,7 +10,7 @@
 #   conformance  our API against the published one, critest (tests/conformance), a small run of the benchmark of pulls
 #   lint         figures, names, includes, format, tidy; alone it looks at all files (tests/lint)
 #   fuzz         every fuzz target for FUZZ_SECONDS (default 30) over its corpus (tests/fuzz)
-#   node         root tests on a kernel 6.1 with cgroup v2; critest's specs of AppArmor there (tests/node)
+#   node         root tests on a kernel 6.1 with cgroup v2, a few power cuts, critest's specs of AppArmor there (tests/node)
 #   kubelet      a real kubelet over the real binaries (tests/kubelet); its first build takes minutes
 #   bench        the measurements beside containerd and runc (tests/bench); counts as one test
 #   asan, tsan   the unit tests, and the root tests with asan, under a sanitizer: builds of their own
@@ -156,6 +156,7 @@ tier_node() {
   tests/node/run.sh --timeout 1500 --keep "$dir" tests/node/suite.sh "${programs[@]}" >"$logs/node.log" 2>&1
   status=$?
   tests/outcomes.py node "$tier" "$dir" "$status" "${programs[@]}" >>"$logs/outcome"
+  run_lane node-powercut tests/node/powercut.sh --cuts 6
   # The real binaries too. What the lane needs is built here: the node cannot write into the tree.
   if ! tests/conformance/tools.sh crictl streamclient critest busybox programs >>"$logs/node.log" 2>&1; then
     cannot_run node-crictl "$(last_line "$logs/node.log")"

@@ -409,9 +409,9 @@ Status Feed(ErofsWriter* writer, const TarEntry& entry, absl::string_view data =
   return writer->OnEntryEnd();
 }
 
-// GHSA-rp3h-jf77-q9p4: a million entries with opaque markers among them. A walk for each would take
-// hours; the seconds are printed, and the test's time limit is what ends it.
-TEST_F(ErofsLayerTest, IsLinearInEntriesAndMarkers) {
+// A walk for each marker would take hours; the seconds are printed, and the test's time limit is
+// what ends it.
+TEST_F(ErofsLayerTest, GHSA_rp3h_jf77_q9p4_AMillionEntriesAndMarkersAreLinear) {
   UniqueFd data(open(forms_.data().c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   UniqueFd meta(open(forms_.meta().c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   const double start = CpuSeconds();

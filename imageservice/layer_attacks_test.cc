@@ -1,6 +1,6 @@
-// Layers that attack the node: each past vulnerability of unpacking, tried on both forms of a layer.
-// What they share: nothing outside the layer changes, and both forms have the same tree or the same
-// refusal.
+// Layers that attack the node: each past vulnerability of unpacking, tried on both forms of a
+// layer. What they share: nothing outside the layer changes, and both forms have the same tree or
+// the same refusal.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -144,8 +144,9 @@ TEST_F(LayerAttacks, CVE_2014_9356_ALinkAsTheLastNameIsReplacedAndNotFollowed) {
   EXPECT_THAT(Line(tree, "l"), StartsWith("81ff"));
   tree = Tree(TarArchive().Symlink("l", Yard()).Directory("l", 0777));
   EXPECT_THAT(Line(tree, "l"), StartsWith("41ff"));
-  tree = Tree(
-      TarArchive().Symlink("l", Precious()).Add({.name = "l", .type = '6', .mode = 0777, .uid = 7}));
+  tree = Tree(TarArchive()
+                  .Symlink("l", Precious())
+                  .Add({.name = "l", .type = '6', .mode = 0777, .uid = 7}));
   EXPECT_THAT(Line(tree, "l"), StartsWith("11ff 7:"));
   tree = Tree(TarArchive().Symlink("l", Yard()).File("l/.wh..wh..opq", "").File(".wh.l", ""));
   EXPECT_THAT(Line(tree, "l"), HasSubstr(" -> "));
@@ -153,7 +154,8 @@ TEST_F(LayerAttacks, CVE_2014_9356_ALinkAsTheLastNameIsReplacedAndNotFollowed) {
 }
 
 TEST_F(LayerAttacks, CVE_2014_9356_HardLinksLeadToEarlierEntriesOnly) {
-  ExpectRefused(TarArchive().HardLink("h", "../precious"), "hard link target: the name leads above");
+  ExpectRefused(TarArchive().HardLink("h", "../precious"),
+                "hard link target: the name leads above");
   ExpectRefused(TarArchive().HardLink("h", Precious()), "no earlier entry");
   ExpectRefused(TarArchive().HardLink("h", "f").File("f", "later"), "no earlier entry");
   ExpectRefused(TarArchive().Symlink("l", forms_.folder()).HardLink("h", "l/precious"),
@@ -171,8 +173,8 @@ TEST_F(LayerAttacks, CVE_2021_32760_AModeChangeThroughALinkTouchesNobody) {
   // A hard link's own mode and owner are not applied to the file either.
   tree = Tree(TarArchive().File("l", "x", 0600).Add(hard));
   EXPECT_THAT(Line(tree, "l"), AllOf(StartsWith("8180 0:0"), HasSubstr("nlink 2")));
-  tree = Tree(TarArchive().Add(
-      {.name = "s", .type = '2', .link = Precious(), .mode = 0777, .uid = 1234}));
+  tree = Tree(
+      TarArchive().Add({.name = "s", .type = '2', .link = Precious(), .mode = 0777, .uid = 1234}));
   EXPECT_THAT(Line(tree, "s"), StartsWith("a1ff 1234:0"));
 }
 

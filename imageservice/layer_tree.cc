@@ -22,6 +22,7 @@ namespace {
 
 constexpr size_t kMaxKnown = 128;  // descriptors kept of directories seen lately
 constexpr size_t kMaxRemembered = 256u << 20;
+constexpr long kFchmodat2 = 452;  // on every architecture; glibc 2.36 has no name for it
 constexpr int kPathDirectory = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 // A directory below `root`, by a path without links. -1 with errno when it is not (or no longer)
@@ -55,6 +56,15 @@ struct LayerTree::Walk {
   }
   void Push(std::string name, UniqueFd fd) { at.emplace_back(std::move(name), std::move(fd)); }
 };
+
+Status ChangeMode(int parent, const std::string& name, uint32_t mode) {
+  if (syscall(kFchmodat2, parent, name.c_str(), mode, AT_SYMLINK_NOFOLLOW) == 0) {
+    return absl::OkStatus();
+  }
+  if (errno != ENOSYS) return WriteError("chmod", name);
+  if (fchmodat(parent, name.c_str(), mode, 0) != 0) return WriteError("chmod", name);
+  return absl::OkStatus();
+}
 
 LayerTree::LayerTree(int root, uint64_t max_inodes) : root_(root), max_inodes_(max_inodes) {
   times_[""] = TarTime();
@@ -120,9 +130,7 @@ Status LayerTree::MakeMissing(const Walk& walk, const std::string& name) {
   if (fchownat(parent.fd.get(), name.c_str(), 0, 0, AT_SYMLINK_NOFOLLOW) != 0) {
     return WriteError("chown", name);
   }
-  // Follows links, but this is a directory that we just made where nobody else can reach it.
-  if (fchmodat(parent.fd.get(), name.c_str(), 0755, 0) != 0) return WriteError("chmod", name);
-  return absl::OkStatus();
+  return ChangeMode(parent.fd.get(), name, 0755);
 }
 
 Status LayerTree::EnterLink(Walk* walk, int link) {

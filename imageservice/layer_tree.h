@@ -30,6 +30,11 @@ struct LayerDirectory {
   std::string Child(absl::string_view name) const;
 };
 
+// The mode of `name` below the directory `parent`, of a link itself where it is one (which the
+// kernel refuses): fchmodat2(2) of Linux 6.6. Older kernels have only fchmodat(2), which follows a
+// link: there it must be a name that nobody else can change. As WriteError.
+Status ChangeMode(int parent, const std::string& name, uint32_t mode);
+
 class LayerTree {
  public:
   // `root` stays the caller's and open.

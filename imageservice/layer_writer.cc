@@ -172,9 +172,7 @@ Status LayerWriter::WriteNode(const LayerDirectory& parent, const std::string& n
   if (fchownat(fd, name.c_str(), entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0) {
     return WriteError("lchown", name);
   }
-  // fchmodat follows links, but this is a device we just made in a directory that nobody else can
-  // reach.
-  if (fchmodat(fd, name.c_str(), entry.mode, 0) != 0) return WriteError("chmod", name);
+  RETURN_IF_ERROR(ChangeMode(fd, name, entry.mode));
   if (utimensat(fd, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
     return WriteError("utimens", name);
   return absl::OkStatus();

@@ -36,12 +36,14 @@ constexpr uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
 
 constexpr uid_t kNobody = 65534;
 
-// Writing a tree.
-constexpr int kTreeCalls[] = {SYS_openat,     SYS_openat2,   SYS_newfstatat, SYS_statx,
-                              SYS_getdents64, SYS_lseek,     SYS_mkdirat,    SYS_mknodat,
-                              SYS_symlinkat,  SYS_linkat,    SYS_unlinkat,   SYS_readlinkat,
-                              SYS_fchown,     SYS_fchownat,  SYS_fchmod,     SYS_fchmodat,
-                              SYS_fsetxattr,  SYS_utimensat, SYS_write,      SYS_fcntl};
+constexpr int kFchmodat2 = 452;  // glibc 2.36 has no name for it
+
+// Writing a tree. A kernel without fchmodat2 answers ENOSYS, as it should.
+constexpr int kTreeCalls[] = {
+    SYS_openat,    SYS_openat2,  SYS_newfstatat, SYS_statx,    SYS_getdents64, SYS_lseek,
+    SYS_mkdirat,   SYS_mknodat,  SYS_symlinkat,  SYS_linkat,   SYS_unlinkat,   SYS_readlinkat,
+    SYS_fchown,    SYS_fchownat, SYS_fchmod,     SYS_fchmodat, kFchmodat2,     SYS_fsetxattr,
+    SYS_utimensat, SYS_write,    SYS_fcntl};
 // Files that are open.
 constexpr int kFileCalls[] = {SYS_close, SYS_pread64, SYS_pwrite64,       SYS_ftruncate,
                               SYS_fstat, SYS_fstatfs, SYS_sync_file_range};

@@ -4,9 +4,10 @@
 # the layer's digest names, and the images with those that were acknowledged. The next boot goes on
 # with the same disk.
 #
-#   tests/node/powercut.sh [--cuts N] [--seed S] [--form erofs|directory|both] [--keep DIR]
+#   tests/node/powercut.sh [--cuts N] [--seed S] [--form erofs|directory|both] [--longest MS] [--keep DIR]
 #
-# Default: 200 cuts, a seed that is printed, the forms in turn. --keep leaves what the first bad cut left
+# Default: 200 cuts, a seed that is printed, the forms in turn, each cut 300 to 4000 ms after the worker began (on
+# a busy machine it gets further with a larger --longest). --keep leaves what the first bad cut left
 # on the disk, with the journals, in DIR. GANTRY_BIN names the programs.
 # Ends with what was counted and "N passed, N failed, N skipped", one for each cut; exit status 1 when a
 # cut left anything wrong, 77 when it cannot run here.
@@ -19,12 +20,13 @@ set -u
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=${GANTRY_BIN:-$here/../../build/dev/bin}
-cuts=200 seed=$(date +%N | sed 's/^0*//') form=both keep=
+cuts=200 seed=$(date +%N | sed 's/^0*//') form=both longest=4000 keep=
 while [ $# -gt 0 ]; do
   case $1 in
     --cuts) cuts=$2; shift 2 ;;
     --seed) seed=$2; shift 2 ;;
     --form) form=$2; shift 2 ;;
+    --longest) longest=$2; shift 2 ;;
     --keep) keep=$2; shift 2 ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2; exit 2 ;;
   esac
@@ -114,7 +116,7 @@ RANDOM=$((seed % 32768))
 good=0 bad=0
 fresh || exit 1
 for number in $(seq "$cuts"); do
-  ms=$((300 + (RANDOM * 32768 + RANDOM) % 3700))
+  ms=$((300 + (RANDOM * 32768 + RANDOM) % (longest - 299)))
   this=$form
   [ "$form" != both ] || this=$([ $((number % 2)) = 0 ] && echo directory || echo erofs)
   : >"$work/counts"

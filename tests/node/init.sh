@@ -22,6 +22,7 @@ cover() { # cover FOLDER mount-arguments…
 }
 
 load() { # load MODULE: insert it after what it depends on (modules.dep lists the nearest first)
+  [ -z "${NODE_BARE:-}" ] || return 0
   folder=/usr/lib/uml/modules/$(uname -r)
   line=$(grep "/$1\.ko:" "$folder/modules.dep") || return 0 # built in, or not in this kernel
   order=

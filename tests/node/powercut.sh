@@ -61,18 +61,14 @@ on_the_node+=' exec "$2" /run/store/images "$3" "$4" "$5"'
 
 # Boots, waits for the worker, cuts the power after so many milliseconds.
 cut() { # cut NUMBER MILLISECONDS FORM
-  local journal patience
+  local journal
   journal=$work/journals/$(printf %04d "$1")
-  "$here/run.sh" --mem 512M --disk 64M --timeout 300 --drive "$work/store.img" sh -c "$on_the_node" powercut \
+  "$here/run.sh" --bare --mem 512M --disk 64M --timeout 600 --drive "$work/store.img" sh -c "$on_the_node" powercut \
     "$work/journals" "$bin/testing_store_churn" "$3" "$((seed + $1))" "/run/journals/${journal##*/}" >"$work/boot.log" 2>&1 &
   boot=$!
-  for patience in $(seq 2400); do
-    grep -q '^started' "$journal" 2>/dev/null && break
-    kill -0 "$boot" 2>/dev/null || break
-    sleep 0.05
-  done
+  until grep -q '^started' "$journal" 2>/dev/null || ! kill -0 "$boot" 2>/dev/null; do sleep 0.05; done
   sleep "$(printf '%d.%03d' $(($2 / 1000)) $(($2 % 1000)))"
-  if ! kill -TERM "$boot" 2>/dev/null || [ "$patience" = 2400 ]; then
+  if ! kill -TERM "$boot" 2>/dev/null; then
     echo "the worker did not run:" && tail -n 20 "$work/boot.log"
     wait "$boot"
     boot=

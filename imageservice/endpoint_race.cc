@@ -4,14 +4,20 @@ namespace gantry::images {
 
 bool EndpointRace::Lane::Claim() {
   const std::lock_guard lock(race_->mutex_);
-  if (race_->result_.has_value()) return false;
-  if (!race_->winner_.has_value()) race_->winner_ = index_;
-  return race_->winner_ == index_;
+  if (!race_->result_.has_value() && !race_->winner_.has_value()) race_->winner_ = index_;
+  return !Lost();
 }
 
 bool EndpointRace::Lane::lost() const {
   const std::lock_guard lock(race_->mutex_);
-  return race_->result_.has_value() || (race_->winner_.has_value() && race_->winner_ != index_);
+  return Lost();
+}
+
+bool EndpointRace::Lane::Lost() const {
+  const bool lost =
+      race_->result_.has_value() || (race_->winner_.has_value() && race_->winner_ != index_);
+  told_lost_ = told_lost_ || lost;
+  return lost;
 }
 
 void EndpointRace::Lane::EndRace() {
@@ -54,8 +60,8 @@ Status EndpointRace::Run() {
 void EndpointRace::RunLane(size_t index) {
   Lane lane(this, index);
   const Status status = runner_(index, lane);
-  const bool lost = lane.lost();
   const std::lock_guard lock(mutex_);
+  const bool lost = lane.Lost() || lane.told_lost_;
   --running_;
   if (status.ok()) {
     if (!result_.has_value()) result_ = status;

@@ -34,8 +34,12 @@ class EndpointRace {
     void EndRace();
 
    private:
+    friend class EndpointRace;
+    bool Lost() const;  // under the race's lock
     EndpointRace* race_;
     size_t index_;
+    // It was told so: what it then returns is no failure, also when the other one has failed since.
+    mutable bool told_lost_ = false;
   };
   // Runs in a thread of its own; how the attempt ended.
   using Runner = std::function<Status(size_t index, Lane& lane)>;

@@ -72,6 +72,8 @@ void HostHealth::Answered(const std::string& origin) {
   const std::lock_guard lock(mutex_);
   const auto host = hosts_.find(origin);
   if (host == hosts_.end() || host->second.failures == 0) return;
+  // To what was asked before it was given up: other blobs of a host that sends one of them wrong.
+  if (!host->second.on_trial && host->second.open_until > Clock::now()) return;
   host->second.failures = 0;
   host->second.open_until = {};
   host->second.learnt = true;
@@ -89,6 +91,7 @@ void HostHealth::GiveUp(const std::string& origin, absl::string_view reason) {
   host.failures = std::min(host.failures + 1, 16);
   const milliseconds open = kFirstOpen * (1 << std::min(host.failures - 1, 5));
   host.open_until = Clock::now() + std::min(open, kLongestOpen);
+  host.on_trial = false;
   host.reason = Printable(reason);
   host.learnt = true;
   host.tries = 0;
@@ -101,6 +104,7 @@ bool HostHealth::Usable(const std::string& origin) {
   if (host == hosts_.end() || host->second.failures == 0) return true;
   if (host->second.open_until > now) return false;
   host->second.open_until = now + kTrial;
+  host->second.on_trial = true;
   return true;
 }
 

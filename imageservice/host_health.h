@@ -69,6 +69,7 @@ class HostHealth {
   struct Host {
     int failures = 0;
     Clock::time_point open_until{};
+    bool on_trial = false;  // asked again after it was given up
     std::string reason;
     bool learnt = false;  // here, not merged
     int tries = 0;

@@ -59,8 +59,13 @@ TEST(HostHealth, AnOpenCircuitIsTriedByOneWhenItsTimeIsOver) {
   later.GiveUp(kHost, "again");
   EXPECT_GT(later.News()[0].open_for, seconds(30)) << "it doubles with each failure in a row";
   later.Answered(kHost);
-  EXPECT_TRUE(later.Usable(kHost));
-  health.Merge(later.News());
+  EXPECT_FALSE(later.Usable(kHost)) << "an answer to what was asked before says nothing";
+  HostHealth trial;
+  trial.Merge({{kHost, 2, milliseconds(0), "why"}});
+  EXPECT_TRUE(trial.Usable(kHost));
+  trial.Answered(kHost);
+  EXPECT_TRUE(trial.Usable(kHost));
+  health.Merge(trial.News());
   EXPECT_TRUE(health.Usable(kHost));
 }
 

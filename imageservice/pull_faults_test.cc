@@ -261,7 +261,9 @@ TEST_F(PullFaults, AMirrorWithWrongContentCostsATryNotThePull) {
   mirror_.Break(Layer(), OtherBytes());
   WriteMirror(mirror_.host());
   const auto pulled = Pull("reg.example/a/b:1");
-  ASSERT_TRUE(pulled.ok()) << pulled.status();
+  ASSERT_TRUE(pulled.ok()) << pulled.status() << "; asked the mirror "
+                           << mirror_.RangesOf(Layer()).size() << " times, the registry "
+                           << Requests(Layer());
   EXPECT_EQ(FileIn(**pulled, 0, "big").size(), 3'000'000u);
   EXPECT_EQ(Requests(Layer()), 1) << "the registry itself gave it";
 }

@@ -104,6 +104,9 @@ TEST_F(Resuming, AKilledDaemonLeavesTheRestToTheNextOne) {
 }
 
 TEST_F(Resuming, ACancelledPullLeavesTheRestAndWrongBytesDoNot) {
+  // Slow enough for a busy machine to notice the end coming.
+  registry_.Repair();
+  registry_.Break(Layer(), ThrottleAll(5'000'000));
   PullRequest request;
   request.reference = Name();
   request.cancelled = [&] { return HasNinePercentOfTen(); };

@@ -55,7 +55,7 @@ class GantryTest(unittest.TestCase):
     def _start_daemon(cls):
         cls.daemon = Daemon(cls.lane.binaries, cls.lane.registry.address)
         cls.addClassCleanup(cls.daemon.delete, cls.lane.keep)
-        cls.configure(cls.daemon)
+        cls.prepare(cls.daemon)
         cls.daemon.start()
         cls.crictl = Crictl(cls.lane.crictl, cls.daemon)
         cls.crictl("pull", BASE)
@@ -63,7 +63,7 @@ class GantryTest(unittest.TestCase):
         cls._warm_up()
 
     @classmethod
-    def configure(cls, daemon):
+    def prepare(cls, daemon):
         """What is to be in the daemon's configuration besides; for classes to say."""
 
     @classmethod

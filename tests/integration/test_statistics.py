@@ -137,7 +137,7 @@ class Lists(StatisticsTest):
         metrics = self.ask("StreamPodSandboxMetrics").messages
         self.assertEqual([100], [len(one["container_metrics"]) for one in metrics[0]["pod_sandbox_metrics"]])
         self.remove_everything()
-        self.assertLessEqual(self.descriptors(), held)
+        wait_until(lambda: self.descriptors() <= held, "the descriptors of the pods are closed")
         for method in ("StreamContainerStats", "StreamPodSandboxStats", "StreamPodSandboxMetrics"):
             self.assertEqual([], self.ask(method).messages)
 

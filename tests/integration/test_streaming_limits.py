@@ -16,7 +16,7 @@ MOST_CONNECTIONS = 1000
 
 class StreamingIdle(StreamingTest):
     @classmethod
-    def configure(cls, daemon):
+    def prepare(cls, daemon):
         with open(daemon.config, "a") as config:
             config.write(f'[streaming]\nidle_timeout = "{IDLE}s"\n')
 

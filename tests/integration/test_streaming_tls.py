@@ -13,7 +13,7 @@ from streaming import BULK, TRANSPORTS, StreamingTest
 
 class StreamingTls(StreamingTest):
     @classmethod
-    def configure(cls, daemon):
+    def prepare(cls, daemon):
         cls.folder = daemon.folder / "tls"
         cls.folder.mkdir()
         cls.issuer, cls.clients = Authority(cls.folder, "issuer"), Authority(cls.folder, "clients")

@@ -47,6 +47,21 @@ class Stream {
   // `budget` may be null. OK: all bytes are with the assembly.
   Status Run(HttpClient& client, FetchBudget* budget, RegistryClient::Outcome& outcome) {
     budget_ = budget;
+    const uint64_t had = assembly_.done();
+    Status status;
+    do {
+      const StatusOr<HttpResponse> response = Ask(client);
+      if (response.ok()) outcome.retry_after = std::string(response->Header("retry-after"));
+      // Cut off by us, or broken with others at work: they fetch the rest.
+      const bool others = !assembly_.spoiled() && HasRanges();
+      status = others ? Drain() : Ended(response);
+    } while (status.ok() && assembly_.left() > 0);  // one connection again
+    outcome.progressed = assembly_.done() - had >= kWorthNewTries;
+    return status;
+  }
+
+ private:
+  StatusOr<HttpResponse> Ask(HttpClient& client) {
     RegistryClient::Request request;
     request.path = absl::StrCat("blobs/", blob_.digest);
     asked_from_ = assembly_.done();
@@ -56,16 +71,9 @@ class Stream {
     request.on_head = [this](const HttpResponse& response) { return OnHead(response); };
     request.on_body = [this](std::span<const char> bytes) { return OnBody(bytes); };
     request.cancelled = [this] { return lane_.lost() || FallsBehind(); };
-    const StatusOr<HttpResponse> response = registry_.Ask(client, endpoint_, request);
-    if (response.ok()) outcome.retry_after = std::string(response->Header("retry-after"));
-    // Cut off by us, or broken with others at work: they fetch the rest.
-    const bool others = !assembly_.spoiled() && HasRanges();
-    const Status status = others ? Drain() : Ended(response);
-    outcome.progressed = assembly_.done() - asked_from_ >= kWorthNewTries;
-    return status;
+    return registry_.Ask(client, endpoint_, request);
   }
 
- private:
   Status Ended(const StatusOr<HttpResponse>& response) const {
     if (!response.ok()) return response.status();
     if (response->status == 416)
@@ -124,10 +132,15 @@ class Stream {
   bool ReachCut() {
     if (ranges_ == nullptr) return false;
     if (ranges_->AwaitSupport() == RangeFetch::Support::kYes) return true;
-    ranges_.reset();
+    GoOnAlone();
     budget_ = nullptr;
-    cut_ = blob_.size;
     return false;
+  }
+
+  void GoOnAlone() {
+    ranges_.reset();
+    draining_ = false;
+    cut_ = blob_.size;
   }
 
   bool HasRanges() const {
@@ -146,7 +159,10 @@ class Stream {
     const double left = static_cast<double>(assembly_.left());
     if (assembly_.left() < kMinLeft || left < period->rate * kMinSecondsLeft) return;
     const int wanted = plan_.Next(*period);
-    if (wanted == 1) return;
+    if (wanted == 1) {
+      if (ranges_ != nullptr && !draining_) GoOnAlone();
+      return;
+    }
     if (ranges_ == nullptr) {
       const double ahead = std::clamp(period->rate, kMinAhead, kMaxAhead);
       split_at_ = assembly_.done();
@@ -158,7 +174,8 @@ class Stream {
     ranges_->Grow(draining_ ? wanted : wanted - 1);
   }
 
-  // The first connection is done; the rest comes through the window.
+  // The first connection is done; the rest comes through the window. OK with bytes left: several
+  // connections did not pay, one is to go on.
   Status Drain() {
     if (assembly_.done() < cut_) ranges_->window().PutInFront(assembly_.done());
     draining_ = true;
@@ -168,6 +185,9 @@ class Stream {
       if (bytes.empty()) return absl::OkStatus();
       RETURN_IF_ERROR(assembly_.Take(bytes));
       Plan();
+      if (plan_.wanted() > 1) continue;
+      GoOnAlone();
+      return absl::OkStatus();
     }
   }
 

@@ -15,6 +15,7 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::Each;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -97,6 +98,31 @@ TEST_F(Downloading, AFastNetworkKeepsOneConnection) {
   EXPECT_EQ(registry_.server().requests().size(), 1u);
 }
 
+TEST_F(Downloading, ANetworkThatSeveralDoNotSpeedUpIsLeftToOneAgain) {
+  registry_.Break("/blobs/", ThrottleAll(6 << 20));
+  const Status status = Download();
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(got_ == blob_);
+  EXPECT_GE(registry_.server().most_at_once(), 2) << "it was tried";
+  EXPECT_LT(registry_.server().requests().size(), 10u) << "not in ranges to its end";
+}
+
+class BigDownloading : public Downloading {
+ protected:
+  BigDownloading() : Downloading(320 << 20) {}
+};
+
+// So fast that the first connection has reached what the other one began with.
+TEST_F(BigDownloading, OneConnectionTakesTheRestFromTwoThatWereNoFaster) {
+  registry_.Break("/blobs/", ThrottleAll(60 << 20));
+  const Status status = Download();
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(got_ == blob_);
+  const auto ranges = registry_.RangesOf(digest_);
+  EXPECT_GE(registry_.server().most_at_once(), 2) << "it was tried";
+  EXPECT_THAT(ranges.back(), EndsWith("-")) << "all the rest, in one answer";
+}
+
 TEST_F(Downloading, ASlowReaderKeepsOneConnection) {
   registry_.Break("/blobs/", Throttle(20 << 20));
   HttpClient http;
@@ -151,7 +177,9 @@ TEST_F(Downloading, RangesThatBreakAreAskedForAgainFromTheirLastByte) {
 TEST_F(Downloading, AStragglerIsResumedOnAnotherConnection) {
   registry_.Break("/blobs/", Throttle(4 << 20));
   // One range comes at a hundredth of the others' rate, and never stalls.
-  registry_.BreakRanges("/blobs/", Throttle(40 << 10), 1);
+  registry_.BreakRanges("/blobs/", [asked = 0](const TestRequest&, TestResponse& response) mutable {
+    if (++asked == 4) response.bytes_per_second = 40 << 10;
+  });
   const Status status = Download();
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_TRUE(got_ == blob_);

@@ -128,17 +128,37 @@ TEST(EndpointRace, WhoEndsTheRaceEndsItForAll) {
 
 TEST(ConnectionPlan, GrowsWhileTheWholeGetsFasterAndThenStays) {
   ConnectionPlan plan;
+  EXPECT_EQ(plan.Next({.rate = 10}), 1) << "one period may be chance";
   EXPECT_EQ(plan.Next({.rate = 10}), 2);
   EXPECT_EQ(plan.Next({.rate = 3}), 2) << "the new ones are starting";
   EXPECT_EQ(plan.Next({.rate = 20}), 3);
   EXPECT_EQ(plan.Next({.rate = 20}), 3);
   EXPECT_EQ(plan.Next({.rate = 30}), 4);
   EXPECT_EQ(plan.Next({.rate = 30}), 4);
-  EXPECT_EQ(plan.Next({.rate = 31}), 4) << "not worth it";
-  EXPECT_EQ(plan.Next({.rate = 100}), 4);
-  ConnectionPlan reader;
-  EXPECT_EQ(reader.Next({.rate = 10, .reader_share = 0.9}), 1);
-  EXPECT_EQ(reader.Next({.rate = 10, .reader_share = 0.1}), 2);
+  EXPECT_EQ(plan.Next({.rate = 31}), 3) << "the fourth was not worth it";
+  EXPECT_EQ(plan.Next({.rate = 100}), 3);
+}
+
+TEST(ConnectionPlan, GoesBackToOneWhereTwoAreNoFaster) {
+  ConnectionPlan plan;
+  plan.Next({.rate = 10});
+  EXPECT_EQ(plan.Next({.rate = 10}), 2);
+  EXPECT_EQ(plan.Next({.rate = 10}), 2);
+  EXPECT_EQ(plan.Next({.rate = 11}), 1);
+  int periods = 0;
+  while (plan.Next({.rate = 10}) == 1 && periods < 100) ++periods;
+  EXPECT_EQ(periods, 20) << "a second chance";
+  EXPECT_EQ(plan.Next({.rate = 10}), 2);
+  EXPECT_EQ(plan.Next({.rate = 11}), 1);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(plan.Next({.rate = 10}), 1) << "and no third";
+}
+
+TEST(ConnectionPlan, AReaderThatIsTheLimitNeedsNoConnections) {
+  ConnectionPlan plan;
+  EXPECT_EQ(plan.Next({.rate = 10, .reader_share = 0.1}), 1);
+  EXPECT_EQ(plan.Next({.rate = 10, .reader_share = 0.9}), 1);
+  EXPECT_EQ(plan.Next({.rate = 10, .reader_share = 0.1}), 1) << "two in a row";
+  EXPECT_EQ(plan.Next({.rate = 10, .reader_share = 0.1}), 2);
 }
 
 TEST(ContentRange, IsReadStrictly) {

@@ -246,7 +246,7 @@ bool TestServer::SendBody(TestConnection& connection, const TestResponse& respon
     if (!connection.Send(piece)) return false;
     body_bytes_ += piece.size();
     body.remove_prefix(piece.size());
-    if (rate == 0 || body.empty()) continue;
+    if (rate == 0) continue;
     struct pollfd polls[] = {{connection.fd(), POLLRDHUP, 0}, {stop_.get(), POLLIN, 0}};
     const uint64_t sharers = response.shared_rate ? static_cast<uint64_t>(at_once_.load()) : 1;
     if (poll(polls, 2, static_cast<int>(1000 * piece.size() * sharers / rate)) > 0) return false;

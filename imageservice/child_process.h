@@ -7,6 +7,7 @@
 
 #include "imageservice/pull_cgroup.h"
 #include "runtime/base/status.h"
+#include "runtime/linux/process.h"
 #include "runtime/linux/spawn.h"
 #include "runtime/linux/unique_fd.h"
 
@@ -25,11 +26,17 @@ class ChildProcess {
   ChildProcess& operator=(ChildProcess&&) = delete;
   ~ChildProcess();
 
+  // Lets others of its control group go first, by so much more than they let us (setpriority(2)). A
+  // failure is none: it costs time, no more.
+  void SetNice(int more);
+
   // Waits so long for it to exit by itself, then kills it. Returns "exit status 1", "signal 9".
   std::string End(std::chrono::milliseconds patience);
 
  private:
-  explicit ChildProcess(UniqueFd pidfd) : pidfd_(std::move(pidfd)) {}
+  explicit ChildProcess(ClonedProcess process)
+      : pid_(process.pid), pidfd_(std::move(process.pidfd)) {}
+  pid_t pid_;
   UniqueFd pidfd_;  // none once it is reaped
 };
 

@@ -21,6 +21,8 @@ struct ImageConfig {
   std::map<std::string, std::string> labels;
   std::string healthcheck_json;  // kept, never run
   std::string architecture, os;
+
+  bool operator==(const ImageConfig&) const = default;
 };
 
 // What an image's digests are of, byte for byte: kept on disk for export.

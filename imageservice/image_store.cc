@@ -79,6 +79,14 @@ void TakeNames(const Image& from, Image* image) {
   image->pinned = image->pinned || from.pinned;
 }
 
+// Nothing new but when: no reason to wait for the disk. A manifest of its own would have a digest
+// of its own among the names.
+bool SameButTime(const Image& a, const Image& b) {
+  return a.repo_tags == b.repo_tags && a.repo_digests == b.repo_digests && a.size == b.size &&
+         a.config == b.config && a.layers == b.layers && a.diff_ids == b.diff_ids &&
+         a.pinned == b.pinned;
+}
+
 // The image without the names that another one has got meanwhile.
 Image FreeNames(Image image, const View& view) {
   const auto taken = [&](const std::string& name) {
@@ -251,6 +259,8 @@ StatusOr<std::shared_ptr<const Image>> ImageStore::Put(Image image,
     TakeNames(FreeNames(*had->second, *now), &image);
     incomplete.erase(had);
   }
+  if (auto have = images.find(image.id); have != images.end() && SameButTime(*have->second, image))
+    return have->second;
   std::vector<ImagePtr> changed;
   for (auto& [id, other] : images) {
     if (id == image.id) continue;

@@ -40,7 +40,8 @@ class ImageStore {
   // is durable. `image.size`: bytes of the configuration; what the layers take on disk is added
   // here. kFailedPrecondition: a layer is not here (a pull keeps its layers with HoldLayers under
   // an id of its own until this has returned). `documents` replace those that were kept; none: they
-  // stay. kDataLoss: the configuration is not what the id names.
+  // stay. What is recorded already but for its time is not recorded again. kDataLoss: the
+  // configuration is not what the id names.
   StatusOr<std::shared_ptr<const Image>> Put(Image image, const ImageDocuments& documents = {});
   // What Put was given. kNotFound: none was.
   StatusOr<ImageDocuments> Documents(const std::string& id) const;

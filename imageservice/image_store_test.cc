@@ -144,6 +144,21 @@ TEST_F(ImageStoreTest, MovesTagsAndMergesNames) {
   EXPECT_THAT((*store_->Find(Digest('a')))->repo_tags, ElementsAre("docker.io/library/x:1"));
 }
 
+TEST_F(ImageStoreTest, WritesNothingForWhatIsRecorded) {
+  ASSERT_TRUE(store_->Put(MakeImage('a', {"docker.io/library/x:1"}, {})).ok());
+  const auto written = [&] { return std::filesystem::file_size(root_ + "/gantry.db-wal"); };
+  const auto before = written();
+  Image again = MakeImage('a', {"docker.io/library/x:1"}, {});
+  again.pulled_at_ns = 5;
+  const auto same = store_->Put(again);
+  ASSERT_TRUE(same.ok()) << same.status();
+  EXPECT_EQ((*same)->pulled_at_ns, 0);
+  EXPECT_EQ(written(), before);
+  again.config.env = {"A=c"};
+  ASSERT_TRUE(store_->Put(again).ok());
+  EXPECT_GT(written(), before);
+}
+
 TEST_F(ImageStoreTest, RemovesLayersOnlyWhenNobodyUsesThem) {
   for (char c : {'1', '2', '3'}) ASSERT_TRUE(AddLayer(Digest(c)).ok());
   ASSERT_TRUE(

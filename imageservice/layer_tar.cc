@@ -149,7 +149,7 @@ Status VerifyLayer(ImageStore* store, const std::string& digest, const LayerTarO
   ASSIGN_OR_RETURN(const LayerInfo info, store->Layer(digest));
   ASSIGN_OR_RETURN(const std::string folder, FolderOf(*store, digest));
   ASSIGN_OR_RETURN(std::unique_ptr<LayerTransfer> again,
-                   LayerTransfer::Start(store, options.unpacker_binary, LayerForm::kErofs));
+                   LayerTransfer::Start(store, {.binary = options.unpacker_binary}));
   ASSIGN_OR_RETURN(BlobRingWriter ring,
                    BlobRingWriter::Open(again->TakeRingMemory(), again->TakeRingSocket()));
   ASSIGN_OR_RETURN(Digester digester, Digester::Make(info.diff_id));

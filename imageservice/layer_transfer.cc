@@ -28,33 +28,28 @@ Status Classify(const Status& status) {
 }  // namespace
 
 StatusOr<std::unique_ptr<LayerTransfer>> LayerTransfer::Start(ImageStore* store,
-                                                              const std::string& unpacker_binary,
-                                                              LayerForm form,
-                                                              const PullCgroup* cgroup) {
+                                                              const UnpackerSetup& setup) {
   std::unique_ptr<LayerTransfer> transfer(new LayerTransfer(store));
   StatusOr<std::string> staging = store->MakeStagingDirectory();
   if (!staging.ok()) return Classify(staging.status());
   transfer->staging_ = *std::move(staging);
   ASSIGN_OR_RETURN(transfer->ring_, MakeBlobRing());
-  if (const Status started = transfer->StartUnpacker(unpacker_binary, form, cgroup);
-      !started.ok()) {
+  if (const Status started = transfer->StartUnpacker(setup); !started.ok())
     return Classify(started);
-  }
   // Ours must be closed for the writer to see the reader's death.
   transfer->ring_.reader_memory.Reset();
   transfer->ring_.reader_socket.Reset();
   return transfer;
 }
 
-Status LayerTransfer::StartUnpacker(const std::string& binary, LayerForm form,
-                                    const PullCgroup* cgroup) {
+Status LayerTransfer::StartUnpacker(const UnpackerSetup& setup) {
   ASSIGN_OR_RETURN(auto control, SocketPair(SOCK_SEQPACKET));
   control_ = std::move(control.first);
   std::vector<InheritedFd> fds = {
       {control.second.get(), 3}, {ring_.reader_memory.get(), 4}, {ring_.reader_socket.get(), 5}};
   ASSIGN_OR_RETURN(const UniqueFd staging, OpenAt(AT_FDCWD, staging_, O_RDONLY | O_DIRECTORY));
   UniqueFd data, meta, recipe;
-  if (form == LayerForm::kErofs) {
+  if (setup.form == LayerForm::kErofs) {
     constexpr int kNew = O_WRONLY | O_CREAT | O_EXCL;
     ASSIGN_OR_RETURN(data, OpenAt(staging.get(), kLayerData, kNew, 0600));
     ASSIGN_OR_RETURN(meta, OpenAt(staging.get(), kLayerMeta, kNew, 0600));
@@ -65,9 +60,10 @@ Status LayerTransfer::StartUnpacker(const std::string& binary, LayerForm form,
   } else {
     fds.push_back({staging.get(), 6});
   }
-  ASSIGN_OR_RETURN(
-      ChildProcess unpacker,
-      ChildProcess::Start(binary, {std::string(LayerFormName(form))}, std::move(fds), cgroup));
+  ASSIGN_OR_RETURN(ChildProcess unpacker,
+                   ChildProcess::Start(setup.binary, {std::string(LayerFormName(setup.form))},
+                                       std::move(fds), setup.cgroup));
+  unpacker.SetNice(setup.nice);
   unpacker_.emplace(std::move(unpacker));
   return absl::OkStatus();
 }

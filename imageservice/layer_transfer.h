@@ -18,13 +18,18 @@
 
 namespace gantry::images {
 
+struct UnpackerSetup {
+  std::string binary;
+  LayerForm form = LayerForm::kErofs;
+  const PullCgroup* cgroup = nullptr;  // may be null
+  int nice = 0;                        // above ours: 0 to 19
+};
+
 class LayerTransfer {
  public:
   // kResourceExhausted: no space for the staging directory.
   static StatusOr<std::unique_ptr<LayerTransfer>> Start(ImageStore* store,
-                                                        const std::string& unpacker_binary,
-                                                        LayerForm form,
-                                                        const PullCgroup* cgroup = nullptr);
+                                                        const UnpackerSetup& setup);
   ~LayerTransfer();
 
   // The puller's ends of the ring; once.
@@ -52,7 +57,7 @@ class LayerTransfer {
 
  private:
   explicit LayerTransfer(ImageStore* store) : store_(store) {}
-  Status StartUnpacker(const std::string& binary, LayerForm form, const PullCgroup* cgroup);
+  Status StartUnpacker(const UnpackerSetup& setup);
 
   ImageStore* const store_;
   std::string staging_;

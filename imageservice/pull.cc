@@ -97,6 +97,14 @@ struct Puller::State {
     idle.notify_all();
   }
 
+  // What a registry need not send again when the name still leads to the same image.
+  std::string KnownConfig(const std::string& reference) const {
+    const StatusOr<std::shared_ptr<const Image>> image = store->Find(reference);
+    if (!image.ok() || *image == nullptr) return "";
+    StatusOr<ImageDocuments> documents = store->Documents((*image)->id);
+    return documents.ok() ? std::move(documents->config) : "";
+  }
+
   StatusOr<std::vector<std::shared_ptr<const Image>>> RunSession(
       int cancel, const PullerOrder& task, std::span<const int> fds,
       std::function<void(const PullProgress&)> on_progress) {
@@ -107,6 +115,7 @@ struct Puller::State {
 
   void RunPull(const std::string& key, PullTask task, const std::shared_ptr<Operation>& operation) {
     task.hosts = hosts.Failing();
+    task.known_config = KnownConfig(task.reference);
     auto images = RunSession(operation->cancel.get(), task, {}, [&](const PullProgress& progress) {
       const std::lock_guard lock(operation->mutex);
       operation->progress = progress;

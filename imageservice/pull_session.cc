@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,7 @@ namespace gantry::images {
 namespace {
 
 constexpr size_t kLayersAtOnce = 4;
+constexpr int kMaxNice = 10;
 constexpr int kPollMs = 1000;  // bounds the wait for a verdict
 constexpr auto kExitPatience = std::chrono::seconds(2);
 
@@ -167,10 +169,26 @@ StatusOr<bool> PullSession::UseExisting(Layer& layer) {
   return true;
 }
 
+// Processors are shared in proportion to the sizes of what is being unpacked, so that all end at
+// about the same time: one that is left over would have one processor only. A step of nice is a
+// factor of 1.25 (sched(7)).
+int PullSession::NiceOf(uint64_t size) const {
+  uint64_t biggest = 1;
+  for (const auto& [digest, layer] : layers_) {
+    if (!layer.done) biggest = std::max(biggest, layer.found.size);
+  }
+  const double smaller =
+      static_cast<double>(biggest) / static_cast<double>(std::max<uint64_t>(size, 1));
+  return std::clamp(static_cast<int>(std::log(smaller) / std::log(1.25)), 0, kMaxNice);
+}
+
 Status PullSession::StartTransfer(Layer& layer) {
-  ASSIGN_OR_RETURN(layer.transfer,
-                   LayerTransfer::Start(services_.store, services_.options->unpacker_binary,
-                                        services_.options->layer_form, services_.cgroup));
+  ASSIGN_OR_RETURN(
+      layer.transfer,
+      LayerTransfer::Start(services_.store, {.binary = services_.options->unpacker_binary,
+                                             .form = services_.options->layer_form,
+                                             .cgroup = services_.cgroup,
+                                             .nice = NiceOf(layer.found.size)}));
   const UniqueFd memory = layer.transfer->TakeRingMemory();
   const UniqueFd socket = layer.transfer->TakeRingSocket();
   TakeResumeFile(layer);

@@ -95,6 +95,7 @@ TEST_F(Pulling, AnImageIsPulledByTagAndByDigest) {
   EXPECT_EQ((*again)->id, (*pulled)->id);
   for (const TestImage::Blob& layer : image.layers())
     EXPECT_EQ(BlobCount(layer), 1) << "what is here is not fetched";
+  EXPECT_EQ(BlobCount(image.Config()), 1) << "nor is its configuration";
   ASSERT_TRUE(store_->Find(Name("a/b:1")).ok());
 }
 

@@ -83,7 +83,8 @@ struct OrderEncoder {
             {"auth_files", task.auth_files},
             {"environment", task.environment},
             {"stall_timeout_ms", task.stall_timeout_ms},
-            {"hosts", ToJson(task.hosts)}};
+            {"hosts", ToJson(task.hosts)},
+            {"known_config", task.known_config}};
   }
   Json operator()(const ExplainTask& task) const {
     Json order = (*this)(task.pull);
@@ -218,6 +219,7 @@ PullTask ReadPullTask(const JsonReader& root) {
   root.Read("auth_files", task.auth_files);
   root.Read("environment", task.environment);
   root.Read("stall_timeout_ms", task.stall_timeout_ms);
+  root.Read("known_config", task.known_config);
   task.hosts = ReadHostsFrom(root);
   return task;
 }

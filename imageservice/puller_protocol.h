@@ -42,6 +42,7 @@ struct PullTask {
   std::vector<std::string> environment;  // "NAME=value": for proxies and credential helpers
   uint64_t stall_timeout_ms = 0;         // 0: the default
   std::vector<HostReport> hosts;         // what earlier pulls learnt
+  std::string known_config;              // of the image that has this name here; may be empty
 };
 // As a pull, up to the layers: answered with one PullExplanation (pull_explanation.h).
 struct ExplainTask {

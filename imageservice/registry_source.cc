@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "imageservice/artifact.h"
+#include "imageservice/digester.h"
 #include "imageservice/image_resolve.h"
 #include "imageservice/image_source.h"
 #include "imageservice/manifest.h"
@@ -20,8 +21,10 @@ namespace {
 
 class RegistrySource : public ImageSource {
  public:
-  explicit RegistrySource(RegistrySetup setup)
-      : registry_(MakeRegistryClient(std::move(setup))), boot_(ReadBootId()) {}
+  RegistrySource(RegistrySetup setup, std::string known_config)
+      : registry_(MakeRegistryClient(std::move(setup))),
+        known_config_(std::move(known_config)),
+        boot_(ReadBootId()) {}
 
   StatusOr<std::vector<FoundImage>> Find() override {
     HttpClient client;
@@ -71,9 +74,16 @@ class RegistrySource : public ImageSource {
     return text.ok() ? text->substr(0, text->find('\n')) : "";
   }
 
+  StatusOr<std::string> Config(HttpClient& client, const Descriptor& descriptor) const {
+    if (!known_config_.empty() && known_config_.size() == descriptor.size) {
+      ASSIGN_OR_RETURN(const std::string digest, DigestOf(known_config_, descriptor.digest));
+      if (digest == descriptor.digest) return known_config_;
+    }
+    return FetchContent(registry_, client, descriptor, kMaxConfigBytes);
+  }
+
   Status FillImage(HttpClient& client, const ImageManifest& manifest, FoundImage& image) const {
-    ASSIGN_OR_RETURN_CONTEXT(const std::string config,
-                             FetchContent(registry_, client, manifest.config, kMaxConfigBytes),
+    ASSIGN_OR_RETURN_CONTEXT(const std::string config, Config(client, manifest.config),
                              "image config");
     ASSIGN_OR_RETURN(ConfigDocument document, ParseConfig(config));
     if (document.diff_ids.size() != manifest.layers.size()) {
@@ -105,6 +115,7 @@ class RegistrySource : public ImageSource {
   }
 
   const RegistryClient registry_;
+  const std::string known_config_;
   std::map<std::string, Descriptor> embedded_;  // layers that the manifest brought along, by digest
   const std::string boot_;
   FetchBudget budget_;
@@ -116,7 +127,7 @@ class RegistrySource : public ImageSource {
 StatusOr<std::unique_ptr<ImageSource>> OpenRegistrySource(const PullTask& task) {
   RegistrySetup setup;
   RETURN_IF_ERROR(PrepareRegistry(task, setup));
-  return std::make_unique<RegistrySource>(std::move(setup));
+  return std::make_unique<RegistrySource>(std::move(setup), task.known_config);
 }
 
 }  // namespace gantry::images

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "cri/container_lookup.h"
+#include "cri/patience.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
 
@@ -11,8 +12,6 @@ namespace gantry::cri {
 namespace {
 
 using streaming::StreamSet;
-
-constexpr absl::Duration kShimAnswer = absl::Seconds(10);
 
 // In the order of the protocol (shim.proto, Attach).
 streaming::Command::Stdio StdioOf(shim::ReplyWithFds* reply) {

@@ -18,6 +18,7 @@
 #include "cri/image_lookup.h"
 #include "cri/image_volumes.h"
 #include "cri/object_id.h"
+#include "cri/patience.h"
 #include "cri/persist.h"
 #include "cri/rpc.h"
 #include "cri/sandbox_lookup.h"
@@ -33,7 +34,6 @@
 namespace gantry::cri {
 namespace {
 
-constexpr absl::Duration kShimAnswer = absl::Seconds(60);
 constexpr size_t kUserFileLimit = 10 << 20;  // a larger passwd is an attack (CVE-2025-4437)
 
 Status Validate(const v1::CreateContainerRequest& request) {
@@ -274,7 +274,8 @@ class ContainerCreation {
       create->add_mounts(destination);
       fds.push_back(mount.get());
     }
-    ASSIGN_OR_RETURN(const auto reply, sandbox_->shim->client->Call(request, fds, kShimAnswer));
+    ASSIGN_OR_RETURN(const auto reply,
+                     sandbox_->shim->client->Call(request, fds, kShimStartAnswer));
     rootfs_.Reset();  // the child has them; ours would keep the mounts alive
     mounts_.clear();
     record_.set_pid(reply.reply.create_container().pid());
@@ -287,7 +288,7 @@ class ContainerCreation {
   Status Continue() {
     shim::proto::Request request;
     request.mutable_continue_container()->set_container_id(id_);
-    return sandbox_->shim->client->Call(request, {}, kShimAnswer).status();
+    return sandbox_->shim->client->Call(request, {}, kShimStartAnswer).status();
   }
 
   Status BecomeCreated() {

@@ -4,6 +4,7 @@
 
 #include "cri/container_events.h"
 #include "cri/container_lookup.h"
+#include "cri/patience.h"
 #include "cri/persist.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
@@ -11,7 +12,6 @@
 namespace gantry::cri {
 namespace {
 
-constexpr absl::Duration kShimAnswer = absl::Seconds(60);
 constexpr int kStartErrorCode = 128;
 
 // The container ends as EXITED with code 128, reason StartError and the child's own words: what
@@ -59,7 +59,7 @@ Status Start(Node* node, const std::string& given_id) {
   if (!shim.ok()) return NoteStartError(node, id, shim.status());
   shim::proto::Request request;
   request.mutable_start_container()->set_container_id(id);
-  const auto reply = (*shim)->client->Call(request, {}, kShimAnswer);
+  const auto reply = (*shim)->client->Call(request, {}, kShimStartAnswer);
   if (!reply.ok())
     return NoteStartError(node, id,
                           Annotate(reply.status(), absl::StrCat("start container \"", id, "\"")));

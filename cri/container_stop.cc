@@ -5,6 +5,7 @@
 
 #include "cri/container_lookup.h"
 #include "cri/container_teardown.h"
+#include "cri/patience.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
 #include "cri/stop_signal.h"
@@ -12,10 +13,9 @@
 namespace gantry::cri {
 namespace {
 
-constexpr absl::Duration kShimAnswer = absl::Seconds(10);
 // SIGKILL cannot be ignored, but a process in uninterruptible sleep ends only when its file system
 // answers.
-constexpr absl::Duration kKillDeadline = absl::Seconds(90);
+constexpr absl::Duration kUnkillableDeadline = absl::Seconds(90);
 
 Status SendStopSignal(Node* node, const Container& container) {
   bool mine = false;
@@ -47,7 +47,7 @@ Status Stop(Node* node, const Rpc& rpc, const Container& container, int64_t time
     if (rpc.cancelled()) return rpc.CancelledStatus(absl::StrCat("stop container \"", id, "\""));
   }
   KillContainer(node, container);
-  if (node->containers.WaitUntil(id, ended, absl::Now() + kKillDeadline, cancelled))
+  if (node->containers.WaitUntil(id, ended, absl::Now() + kUnkillableDeadline, cancelled))
     return absl::OkStatus();
   if (rpc.cancelled()) return rpc.CancelledStatus(absl::StrCat("stop container \"", id, "\""));
   return absl::DeadlineExceededError(

@@ -8,14 +8,11 @@
 
 #include "cri/container_events.h"
 #include "cri/container_lookup.h"
+#include "cri/patience.h"
 #include "cri/persist.h"
 
 namespace gantry::cri {
 namespace {
-
-constexpr absl::Duration kShimAnswer = absl::Seconds(10);
-constexpr absl::Duration kKillDeadline = absl::Seconds(20);
-constexpr std::chrono::milliseconds kCgroupPatience(2000);
 
 // The shim lets go of pipes, log and pidfd; it ends what is left.
 Status ForgetInShim(const Node& node, const Container& container) {

@@ -9,7 +9,7 @@
 namespace gantry::cri {
 namespace {
 
-constexpr absl::Duration kKillDeadline = absl::Seconds(5);
+constexpr absl::Duration kShimExits = absl::Seconds(5);
 
 bool WaitGone(int pidfd, absl::Duration patience) {
   pollfd gone = {pidfd, POLLIN, 0};
@@ -22,7 +22,7 @@ void PodShim::End(absl::Duration grace) const {
   if (!pidfd.valid()) return;
   if (!WaitGone(pidfd.get(), grace)) {
     SignalPidFd(pidfd.get(), SIGKILL).IgnoreError();
-    WaitGone(pidfd.get(), kKillDeadline);
+    WaitGone(pidfd.get(), kShimExits);
   }
   WaitPidFd(pidfd.get(), /*block=*/false).status().IgnoreError();
 }

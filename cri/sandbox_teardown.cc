@@ -10,16 +10,14 @@
 
 #include "cri/container_events.h"
 #include "cri/container_teardown.h"
+#include "cri/patience.h"
 #include "cri/persist.h"
 #include "cri/sandbox_network.h"
 
 namespace gantry::cri {
 namespace {
 
-constexpr absl::Duration kKillDeadline = absl::Seconds(20);
-constexpr absl::Duration kShimDeadline = absl::Seconds(10);
 constexpr absl::Duration kShimEnds = absl::Seconds(2);  // from its answer to its end
-constexpr std::chrono::milliseconds kCgroupPatience(2000);
 
 std::vector<std::shared_ptr<const Container>> ContainersOf(const Node& node,
                                                            const std::string& sandbox_id) {
@@ -51,7 +49,7 @@ void EndShim(Node* node, const Sandbox& sandbox) {
   node->sandboxes.Update(sandbox.id(), [](Sandbox& changed) { changed.shim = nullptr; });
   shim::proto::Request request;
   request.mutable_shutdown();
-  const auto reply = sandbox.shim->client->Call(request, {}, kShimDeadline);
+  const auto reply = sandbox.shim->client->Call(request, {}, kShimAnswer);
   if (!reply.ok())
     node->log.Warning(
         "the shim did not end by itself, ignoring: it is killed",

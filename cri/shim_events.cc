@@ -6,6 +6,7 @@
 #include "absl/time/clock.h"
 
 #include "cri/container_events.h"
+#include "cri/patience.h"
 #include "cri/persist.h"
 #include "runtime/linux/pidfd.h"
 #include "runtime/linux/process.h"
@@ -14,7 +15,6 @@
 namespace gantry::cri {
 namespace {
 
-constexpr absl::Duration kShimAnswer = absl::Seconds(10);
 constexpr char kShimDied[] = "the pod's shim has died";
 
 ContainerExit ExitOf(const shim::proto::ExitRecord& record) {

@@ -16,7 +16,6 @@ constexpr uint64_t kCheckBytes = 16u << 20;
 // Gathered until they are worth a call, and while they are in the processor's cache; bigger pieces
 // are not copied.
 constexpr size_t kGatherBytes = 256 << 10, kDirectBytes = 64 << 10;
-constexpr uint64_t kFlushBytes = 8u << 20;
 constexpr size_t kMetaGather = 256u << 10;
 
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -77,7 +76,7 @@ Status ErofsDataFile::Write(uint64_t offset, absl::string_view bytes) {
     const absl::string_view piece = bytes.substr(0, room);
     if (gathered_.empty() && piece.size() >= kDirectBytes) {
       Sum(at, piece);
-      RETURN_IF_ERROR(Put(at, piece));
+      RETURN_IF_ERROR(WriteAt(fd_, at, piece));
       gathered_at_ = at + piece.size();
     } else {
       gathered_.append(piece.data(), piece.size());
@@ -92,20 +91,9 @@ Status ErofsDataFile::Write(uint64_t offset, absl::string_view bytes) {
 Status ErofsDataFile::Flush() {
   if (gathered_.empty()) return absl::OkStatus();
   Sum(gathered_at_, gathered_);
-  RETURN_IF_ERROR(Put(gathered_at_, gathered_));
+  RETURN_IF_ERROR(WriteAt(fd_, gathered_at_, gathered_));
   gathered_at_ += gathered_.size();
   gathered_.clear();
-  return absl::OkStatus();
-}
-
-Status ErofsDataFile::Put(uint64_t at, absl::string_view bytes) {
-  RETURN_IF_ERROR(WriteAt(fd_, at, bytes));
-  flushed_to_ = at + bytes.size();
-  if (flushed_to_ - flushed_from_ < kFlushBytes) return absl::OkStatus();
-  // Starts the disk early, so that the wait at publication is short. Advice only.
-  (void)sync_file_range(fd_, static_cast<off_t>(flushed_from_),
-                        static_cast<off_t>(flushed_to_ - flushed_from_), SYNC_FILE_RANGE_WRITE);
-  flushed_from_ = flushed_to_;
   return absl::OkStatus();
 }
 

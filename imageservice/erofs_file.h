@@ -50,7 +50,6 @@ class ErofsDataFile {
 
  private:
   Status Flush();
-  Status Put(uint64_t at, absl::string_view bytes);
   void Sum(uint64_t at, absl::string_view bytes);
   void CloseSum();
 
@@ -59,7 +58,6 @@ class ErofsDataFile {
   uint64_t begin_ = 0, end_ = 0;  // of the file being written; the end is that of data so far
   std::string gathered_;          // contiguous, and inside one MiB
   uint64_t gathered_at_ = 0;
-  uint64_t flushed_from_ = 0, flushed_to_ = 0;
   std::vector<ErofsDataSum> sums_;
   uint64_t summed_to_ = 0;  // in the MiB of the last sum
   bool open_sum_ = false;

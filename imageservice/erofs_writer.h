@@ -19,8 +19,8 @@
 
 namespace gantry::images {
 
-// One thread; needs no privilege, and of system calls pwrite, ftruncate, fstatfs and
-// sync_file_range. An error leaves useless files. kInvalidArgument: the entry is against the rules;
+// One thread; needs no privilege, and of system calls pwrite, ftruncate and fstatfs.
+// An error leaves useless files. kInvalidArgument: the entry is against the rules;
 // kResourceExhausted: disk full or over a limit.
 class ErofsWriter : public TarConsumer {
  public:

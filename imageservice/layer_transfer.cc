@@ -64,12 +64,14 @@ Status LayerTransfer::StartUnpacker(const UnpackerSetup& setup) {
                    ChildProcess::Start(setup.binary, {std::string(LayerFormName(setup.form))},
                                        std::move(fds), setup.cgroup));
   unpacker.SetNice(setup.nice);
+  if (data.valid()) write_behind_.emplace(std::move(data));
   unpacker_.emplace(std::move(unpacker));
   return absl::OkStatus();
 }
 
 LayerTransfer::~LayerTransfer() {
   unpacker_.reset();
+  write_behind_.reset();
   // What cannot be deleted now is deleted when the store opens.
   if (!staging_.empty()) static_cast<void>(store_->DropStagingDirectory(staging_));
 }
@@ -120,6 +122,7 @@ std::optional<Status> LayerTransfer::Verdict(std::chrono::steady_clock::time_poi
 Status LayerTransfer::Publish(const FoundLayer& layer) {
   // It has said all that it had to say; what it may still want to write is not part of the layer.
   unpacker_->End(kPatience);
+  write_behind_.reset();
   if (diff_id_ != layer.diff_id) {
     return absl::DataLossError(absl::StrCat("its content has diffID ", diff_id_,
                                             ", the image's configuration says ", layer.diff_id));

@@ -44,7 +44,7 @@ TEST(ResolveUser, ImageUserFormsAreUnderstood) {
   }
 }
 
-TEST(ResolveUser, NumbersOutOfRangeAreRefusedAndNeverTakenForNames) {
+TEST(ResolveUser, CVE_2024_40635_CVE_2026_46680_NumbersOutOfRangeAreNeverTakenForNames) {
   for (const char* text : {"4294967295", "4294967296", "99999999999999999999", "1000:4294967296"}) {
     UserRequest request;
     request.image_user = text;

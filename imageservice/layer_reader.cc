@@ -23,9 +23,10 @@ StatusOr<TarType> TypeOf(const TarHeader& header, absl::string_view name) {
   switch (header.type) {
     case '\0':
     case '0':
+    case '7':  // contiguous, which POSIX reads as 0
       return absl::EndsWith(name, "/") ? TarType::kDirectory : TarType::kFile;
-    case '7':  // contiguous
     case 'S':
+      if (absl::EndsWith(name, "/")) return Bad("a sparse file whose name ends in a slash");
       return TarType::kFile;
     case '1':
       return TarType::kHardLink;
@@ -149,9 +150,9 @@ Status TarReader::OnHeader() {
     case 'K':
       body_type_ = header.type == 'X' ? 'x' : header.type;
       return StartBody(header.size);
-    case 'V':  // GNU: the volume's label
-      Skip(header.size + PaddingOf(header.size));
-      return absl::OkStatus();
+    case 'V':  // GNU: the volume's label, a header alone; readers disagree about anything more
+      if (header.size == 0 && !pax_ && !long_name_ && !long_link_) return absl::OkStatus();
+      return Bad("a volume label with data or an extended header");
     default:
       return StartEntry(header);
   }
@@ -213,14 +214,10 @@ Status TarReader::StartEntry(const TarHeader& header) {
   if (size > kHugeSize) return Bad(absl::StrCat("size ", size, " is absurd"));
   padding_ = PaddingOf(size);
   segments_.clear();
-  if (entry_.type != TarType::kFile) {
-    // As the readers in use do: only files and GNU's directory lists have data, whatever `size`
-    // says.
-    RETURN_IF_ERROR(consumer_->OnEntry(entry_));
-    RETURN_IF_ERROR(consumer_->OnEntryEnd());
-    Skip(header.type == 'D' ? size + padding_ : 0);
-    return absl::OkStatus();
+  if (pax && pax->sparse.present && (entry_.type != TarType::kFile || header.type == '7')) {
+    return Bad("a sparse map of what is no regular file");
   }
+  if (entry_.type != TarType::kFile) return SkipEntry(header, size);
   stored_left_ = size;
   entry_.size = size;
   if (header.type == 'S') {
@@ -250,6 +247,17 @@ Status TarReader::StartEntry(const TarHeader& header) {
   }
   segments_.push_back({0, size});
   return StartData();
+}
+
+// As the readers in use do: only files and GNU's directory lists have data, whatever `size` says.
+Status TarReader::SkipEntry(const TarHeader& header, uint64_t size) {
+  const bool by_slash = entry_.type == TarType::kDirectory && header.type != '5' &&
+                        header.type != 'D';  // Go and Python take it for a file
+  if (by_slash && size != 0) return Bad("a file with data whose name ends in a slash");
+  RETURN_IF_ERROR(consumer_->OnEntry(entry_));
+  RETURN_IF_ERROR(consumer_->OnEntryEnd());
+  Skip(header.type == 'D' ? size + padding_ : 0);
+  return absl::OkStatus();
 }
 
 Status TarReader::FillEntry(const TarHeader& header) {

@@ -5,7 +5,8 @@
 // It reads V7, ustar, star, PAX ('x', 'g'), GNU long names ('L', 'K'), base-256 numbers and sparse
 // files (GNU 'S', PAX 0.0, 0.1, 1.0). Where readers in use disagree about an archive it refuses
 // rather than guesses: a header with a wrong checksum, a malformed PAX record, two extended headers
-// or two different long names for one entry, bytes after the end.
+// or two different long names for one entry, digits behind the end of a number, a volume label or a
+// name with a slash at its end that has data, bytes after the end.
 #pragma once
 
 #include <cstdint>
@@ -91,6 +92,7 @@ class TarReader {
   Status TakeTrailing(absl::string_view* in);
   Status StartBody(uint64_t size);
   Status StartEntry(const TarHeader& header);
+  Status SkipEntry(const TarHeader& header, uint64_t size);
   Status FillEntry(const TarHeader& header);
   Status FillNames(const TarHeader& header);
   Status FillOwner(const TarHeader& header);

@@ -202,6 +202,88 @@ TEST(TarReader, RefusesArchivesThatGoOnOrEndWrongly) {
   });
 }
 
+// A file whose size is `number`, over as many bytes as could be an entry of their own.
+std::string SizedBy(absl::string_view number) {
+  std::string header = TarArchive::Block({.name = "f"});
+  header.replace(124, 12, std::string(12, '\0'));
+  TarArchive::Put(&header, 124, 12, number);
+  return TarArchive()
+      .Raw(TarArchive::Summed(header))
+      .Raw(TarArchive::Block({.name = "inner"}))
+      .Finish();
+}
+
+TEST(TarReader, CVE_2026_53655_RefusesNumbersThatReadersTakeDifferently) {
+  using absl::string_view;
+  const char* blank = "not an octal number";
+  ExpectRefused({
+      {"NUL first",
+       SizedBy(string_view("\0"
+                           "0000001000",
+                           11)),
+       blank},
+      {"blank, NUL first",
+       SizedBy(string_view(" \0"
+                           "000001000",
+                           11)),
+       blank},
+      {"blank between", SizedBy("0 000001000"), blank},
+      {"blank, then a letter", SizedBy("00000001 x"), blank},
+  });
+  for (const string_view good :
+       {string_view("00000001000"), string_view("       1000 "), string_view("1000 \0x", 7),
+        string_view("1000\0"
+                    "77",
+                    7)}) {
+    Recorder got;
+    const Status status = Read(SizedBy(good), &got);
+    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_EQ(got.files.size(), 1u);
+    EXPECT_EQ(got.files[0].entry.size, 512u);
+  }
+}
+
+TEST(TarReader, CVE_2026_53655_RefusesDataWhereReadersDisagreeWhetherThereIsAny) {
+  const std::string inner = TarArchive::Block({.name = "inner"});
+  ExpectRefused({
+      {"a label with data", TarArchive().Add({.name = "v", .type = 'V'}, inner).Finish(),
+       "a volume label with data"},
+      {"a label with a path",
+       TarArchive().Pax({{"path", "p"}}).Add({.name = "v", .type = 'V'}).File("f", "").Finish(),
+       "a volume label with data or an extended header"},
+      {"a file d/", TarArchive().File("d/", inner).Finish(), "ends in a slash"},
+      {"a contiguous file d/", TarArchive().Add({.name = "d/", .type = '7'}, inner).Finish(),
+       "ends in a slash"},
+      {"a sparse file d/",
+       TarArchive().Add({.name = "d/", .type = 'S', .magic = std::string("ustar  \0", 8)}).Finish(),
+       "a sparse file whose name ends in a slash"},
+      {"a sparse directory",
+       TarArchive()
+           .Pax({{"GNU.sparse.size", "9"}, {"GNU.sparse.map", "0,4"}})
+           .Directory("d")
+           .Finish(),
+       "a sparse map of what is no regular file"},
+      {"a sparse contiguous file",
+       TarArchive()
+           .Pax({{"GNU.sparse.size", "9"}, {"GNU.sparse.map", "0,4"}})
+           .Add({.name = "f", .type = '7'}, "data")
+           .Finish(),
+       "a sparse map of what is no regular file"},
+  });
+  Recorder got;
+  const Status status = Read(TarArchive()
+                                 .Add({.name = "v", .type = 'V'})
+                                 .Add({.name = "d/", .type = '7'})
+                                 .Add({.name = "c", .type = '7'}, "data")
+                                 .Finish(),
+                             &got);
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_EQ(got.files.size(), 2u);
+  EXPECT_EQ(got.files[0].entry.type, TarType::kDirectory);
+  EXPECT_EQ(got.files[1].entry.type, TarType::kFile);
+  EXPECT_EQ(got.files[1].data, "data");
+}
+
 TEST(TarReader, RefusesBadSparseMaps) {
   ExpectRefused({
       {"sparse overlap",

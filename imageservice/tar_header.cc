@@ -96,10 +96,18 @@ StatusOr<int64_t> DecodeTarNumber(absl::string_view field) {
   if (!field.empty() && (static_cast<unsigned char>(field[0]) & 0x80) != 0) return Base256(field);
   size_t i = 0;
   while (i < field.size() && field[i] == ' ') ++i;
+  const size_t first = i;
   int64_t value = 0;
   for (; i < field.size() && field[i] != ' ' && field[i] != '\0'; ++i) {
     if (field[i] < '0' || field[i] > '7') return absl::InvalidArgumentError("not an octal number");
     value = value * 8 + (field[i] - '0');  // 12 digits at most: 36 bits
+  }
+  // Go and GNU tar look for digits behind a NUL that comes first, others do not; behind a blank GNU
+  // tar stops, Go and Python refuse.
+  const absl::string_view rest =
+      i == first ? field.substr(i) : field.substr(i, field.substr(i).find('\0'));
+  if (rest.find_first_not_of(absl::string_view(" \0", 2)) != absl::string_view::npos) {
+    return absl::InvalidArgumentError("not an octal number: it has a blank in it");
   }
   return value;
 }

@@ -49,7 +49,8 @@ StatusOr<TarHeader> DecodeTarHeader(absl::string_view block);
 StatusOr<bool> DecodeSparseContinuation(absl::string_view block, std::vector<TarSegment>* map);
 
 // A numeric field: octal digits ended by a space or NUL, or base-256 with the top bit set. An empty
-// field is 0.
+// field is 0. Readers in use disagree about a number that begins with NUL or has a blank in it; it
+// is kInvalidArgument. All of them take no notice of what follows a number and its NUL.
 StatusOr<int64_t> DecodeTarNumber(absl::string_view field);
 
 }  // namespace gantry::images

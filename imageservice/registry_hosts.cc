@@ -6,15 +6,14 @@
 #include <filesystem>
 #include <system_error>
 
-#define TOML_EXCEPTIONS 0
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
-#include "toml++/toml.h"
 
 #include "imageservice/registry_certificates.h"
+#include "runtime/base/toml.h"
 #include "runtime/linux/file.h"
 
 namespace gantry::images {

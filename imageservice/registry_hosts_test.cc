@@ -234,6 +234,8 @@ TEST_F(HostsFiles, Row65MistakesNameTheFileAndTheReason) {
   } rows[] = {
       {"server = ", "hosts.toml:1"},
       {"\n[host.\"https://a\"\n", "hosts.toml:2"},
+      {"\n[=\"https://a\"]\n", "hosts.toml:2"},
+      {"\n\u0163", "hosts.toml:2"},
       {"server = 5", "server must be a string"},
       {"skip_verify = \"yes\"", "skip_verify must be true or false"},
       {"[host.\"https://a\"]\ncapabilities = [\"fly\"]", "unknown name \"fly\""},

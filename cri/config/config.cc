@@ -9,14 +9,8 @@
 #include "absl/strings/str_cat.h"
 
 #include "cri/config/config_keys.h"
+#include "runtime/base/toml.h"
 #include "runtime/linux/file.h"
-
-// toml++ is fenced here; without exceptions its parser returns the error. Header-only, because the
-// packaged library is built with exceptions.
-#define TOML_HEADER_ONLY 1
-#define TOML_EXCEPTIONS 0
-#define TOML_ENABLE_FORMATTERS 0
-#include <toml++/toml.h>
 
 namespace gantry::cri {
 namespace {

@@ -110,6 +110,7 @@ TEST(Config, RefusesBadFilesWithFileLineAndReason) {
       {"an external runtime", "[runtime.handlers.runc]\npath = \"/usr/bin/runc\"\n",
        "test.toml:1: runtime.handlers.runc: external runtimes are not implemented yet"},
       {"no TOML", "root = \n", "test.toml:1: "},
+      {"no name of a section", "\n[=image]\n", "test.toml:2: "},
       {"a key twice", "root = \"/a\"\nroot = \"/b\"\n", "test.toml:2: "},
       {"one folder for both", "root = \"/a\"\nstate = \"/a\"\n", "must be two folders"},
   };

@@ -70,6 +70,12 @@ class Tree:
     def hard_link(self, path, target):
         return self._add(path, tarfile.LNKTYPE, 0o755, target=target)
 
+    def soft_link(self, path, target):
+        return self._add(path, tarfile.SYMTYPE, 0o777, target=target)
+
+    def fifo(self, path):
+        return self._add(path, tarfile.FIFOTYPE, 0o644)
+
     def layer(self):
         self._tar.close()
         raw = self._raw.getvalue()

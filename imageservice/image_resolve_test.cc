@@ -202,7 +202,7 @@ TEST_F(Resolving, CVE_2024_3727_AnEntryIsWhatItsDigestAndSizeSay) {
   EXPECT_EQ(Resolve(Index({entry})).status().code(), absl::StatusCode::kDataLoss);
 }
 
-TEST_F(Resolving, CVE_2023_25153_DocumentsOverTheLimitAreNotReadToTheirEnd) {
+TEST_F(Resolving, CVE_2023_25153_CVE_2020_1702_DocumentsOverTheLimitAreNotReadToTheirEnd) {
   const Status status =
       Resolve({*DigestOf("x"), std::string(kMaxManifestBytes + 1, ' '), kManifestType}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;

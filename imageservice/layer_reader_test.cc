@@ -112,7 +112,7 @@ TEST(TarReader, AppliesPaxRecordsToTheNextFileOnly) {
 
 // tokio-tar's and node-tar's desynchronisation (CVE-2025-62518): the size must skip the L header in
 // between.
-TEST(TarReader, PaxSizeSkipsLongNameHeaders) {
+TEST(TarReader, CVE_2025_62518_PaxSizeSkipsLongNameHeaders) {
   Recorder got;
   TarArchive archive;
   archive.Pax({{"size", "1024"}});

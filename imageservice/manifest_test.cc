@@ -49,7 +49,7 @@ TEST(Manifest, OciAndDockerFormsAreRead) {
   }
 }
 
-TEST(Manifest, BadDocumentsAreRefusedWithAReason) {
+TEST(Manifest, CVE_2021_21285_BadDocumentsAreRefusedWithAReason) {
   const struct {
     std::string description, text, type, reason;
   } rows[] = {

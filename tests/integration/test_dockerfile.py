@@ -90,7 +90,7 @@ class Dockerfile(GantryTest):
         self.crictl("stop", "--timeout", "20", container)
         self.assertEqual(42, self.status(container)["exitCode"])
 
-    def test_label_is_kept(self):
+    def test_cve_2026_53488_a_label_is_kept_and_nothing_else(self):
         image_name = self.add_image("made", {"Labels": {"org.test.who": "we"}})
         self.assertIn('"org.test.who": "we"', self.crictl("inspecti", "-o", "json", image_name))
 

@@ -51,7 +51,7 @@ class ImageVolumes(GantryTest):
                                     mounts=self.volume(reference, image_sub_path="data/file"))
         self.assertEqual("content", output)
 
-    def test_row_77_a_sub_path_that_is_missing_or_leads_out_is_refused(self):
+    def test_row_77_cve_2022_23648_a_sub_path_that_is_missing_or_leads_out_is_refused(self):
         pod = self.run_pod()
         reference = self.one_layer()
         for path, words in (("data/none", "not in the image"), ("data/file/more", "not in the image"),

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "runtime/linux/directory_stream.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/path_in_root.h"
 #include "runtime/linux/unique_fd.h"
@@ -19,10 +20,6 @@ namespace gantry::cri {
 namespace {
 
 constexpr int kDepthLimit = 256;
-
-struct CloseDirectory {
-  void operator()(DIR* directory) const { closedir(directory); }
-};
 
 Status CopyOwnerAndTimes(int fd, const struct stat& info) {
   if (fchown(fd, info.st_uid, info.st_gid) != 0) return SyscallError("fchown");
@@ -81,7 +78,7 @@ Status CopyTree(int from, int to, int depth) {
   if (depth > kDepthLimit) return absl::InvalidArgumentError("the tree is too deep");
   const int fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return SyscallError("open", ".");
-  const std::unique_ptr<DIR, CloseDirectory> entries(fdopendir(fd));
+  const DirectoryStream entries(fdopendir(fd));
   if (entries == nullptr) return SyscallError("fdopendir");
   while (const dirent* entry = readdir(entries.get())) {
     const std::string name = entry->d_name;

@@ -17,6 +17,7 @@
 #include "absl/strings/str_replace.h"
 
 #include "imageservice/reference.h"
+#include "runtime/linux/directory_stream.h"
 #include "runtime/linux/file.h"
 
 namespace gantry::images {
@@ -34,10 +35,6 @@ std::string DigestOfName(const std::string& name) {
   return dash == std::string::npos ? ""
                                    : absl::StrCat(name.substr(0, dash), ":", name.substr(dash + 1));
 }
-
-struct CloseFolder {
-  void operator()(DIR* folder) const { closedir(folder); }
-};
 
 uint64_t Allocated(const struct stat& info) { return static_cast<uint64_t>(info.st_blocks) * 512; }
 
@@ -65,7 +62,7 @@ StatusOr<std::unique_ptr<ResumeFiles>> ResumeFiles::Open(const std::string& root
 Status ResumeFiles::Learn() {
   const int listing = openat(folder_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (listing < 0) return SyscallError("open", "resume");
-  const std::unique_ptr<DIR, CloseFolder> entries(fdopendir(listing));
+  const DirectoryStream entries(fdopendir(listing));
   if (entries == nullptr) return SyscallError("fdopendir", "resume");
   while (const struct dirent* entry = readdir(entries.get())) {
     const std::string name = entry->d_name;

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "runtime/linux/directory_stream.h"
 #include "runtime/linux/unique_fd.h"
 
 namespace gantry::images {
@@ -22,10 +23,6 @@ using Visit = absl::FunctionRef<Status(int directory, const char* name, bool is_
 using Identity = std::pair<dev_t, ino_t>;
 
 constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-
-struct CloseDirectory {
-  void operator()(DIR* directory) const { closedir(directory); }
-};
 
 // A directory on the way down: what is left to visit in it, and how to know it again on the way up.
 struct Level {
@@ -53,7 +50,7 @@ StatusOr<bool> IsDirectory(int directory, const dirent& entry) {
 StatusOr<std::vector<std::string>> VisitFiles(int fd, Visit visit) {
   UniqueFd copy(openat(fd, ".", kDirectoryFlags));
   if (!copy.valid()) return SyscallError("open", ".");
-  std::unique_ptr<DIR, CloseDirectory> stream(fdopendir(copy.get()));
+  DirectoryStream stream(fdopendir(copy.get()));
   if (stream == nullptr) return SyscallError("fdopendir");
   (void)copy.Release();
   std::vector<std::string> directories;

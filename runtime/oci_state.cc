@@ -18,6 +18,7 @@
 
 #include "runtime/base/json.h"
 #include "runtime/linux/cgroup.h"
+#include "runtime/linux/directory_stream.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/pidfd.h"
 #include "runtime/linux/process.h"
@@ -141,7 +142,7 @@ Status OciStateDir::Remove() const {
 
 StatusOr<std::vector<std::string>> ListContainers(const std::string& root) {
   std::vector<std::string> ids;
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(opendir(root.c_str()), closedir);
+  const DirectoryStream stream(opendir(root.c_str()));
   if (stream == nullptr && errno == ENOENT) return ids;
   if (stream == nullptr) return SyscallError("opendir", root);
   while (const dirent* entry = readdir(stream.get())) {

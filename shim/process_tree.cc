@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
+#include "runtime/linux/directory_stream.h"
 #include "runtime/linux/file.h"
 
 namespace gantry::shim {
@@ -34,7 +35,7 @@ pid_t ParentOf(pid_t pid) {
 
 std::multimap<pid_t, pid_t> ChildrenByParent() {
   std::multimap<pid_t, pid_t> children;
-  const std::unique_ptr<DIR, int (*)(DIR*)> proc(opendir("/proc"), closedir);
+  const DirectoryStream proc(opendir("/proc"));
   if (proc == nullptr) return children;
   while (const dirent* entry = readdir(proc.get())) {
     pid_t pid = 0;

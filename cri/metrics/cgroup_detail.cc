@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 
 #include "cri/metrics/open_text.h"
+#include "runtime/linux/directory_stream.h"
 
 namespace gantry::cri {
 namespace {
@@ -28,7 +29,7 @@ std::string HugePageName(uint64_t kilobytes) {
 
 std::vector<std::string> FindHugePageSizes() {
   std::vector<std::string> sizes;
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(opendir("/sys/kernel/mm/hugepages"), closedir);
+  const DirectoryStream stream(opendir("/sys/kernel/mm/hugepages"));
   if (stream == nullptr) return sizes;
   while (const dirent* entry = readdir(stream.get())) {
     absl::string_view name = entry->d_name;

@@ -10,6 +10,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
+#include "runtime/linux/directory_stream.h"
+
 namespace gantry::cri {
 namespace {
 
@@ -19,7 +21,7 @@ constexpr uint64_t kMaxDescriptors = 4096;
 // Adds what /proc/PID/fd shows. False: there is too much of it.
 bool AddOpenFiles(pid_t pid, uint64_t* descriptors, uint64_t* sockets) {
   const std::string path = absl::StrCat("/proc/", pid, "/fd");
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(opendir(path.c_str()), closedir);
+  const DirectoryStream stream(opendir(path.c_str()));
   if (stream == nullptr) return true;  // it has ended
   while (const dirent* entry = readdir(stream.get())) {
     if (entry->d_name[0] == '.') continue;

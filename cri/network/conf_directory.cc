@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "runtime/linux/directory_stream.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/file_stamp.h"
 
@@ -20,10 +21,6 @@ namespace {
 
 constexpr size_t kMaxFiles = 256;  // of a folder that holds one, as a rule
 
-struct DirCloser {
-  void operator()(DIR* dir) const { closedir(dir); }
-};
-
 bool IsCandidate(absl::string_view name) {
   return absl::EndsWith(name, ".conf") || absl::EndsWith(name, ".conflist") ||
          absl::EndsWith(name, ".json");
@@ -31,7 +28,7 @@ bool IsCandidate(absl::string_view name) {
 
 std::vector<std::string> NamesIn(const std::string& path, bool (*wanted)(absl::string_view)) {
   std::vector<std::string> names;
-  const std::unique_ptr<DIR, DirCloser> dir(opendir(path.c_str()));
+  const DirectoryStream dir(opendir(path.c_str()));
   if (dir == nullptr) return names;
   for (dirent* entry = readdir(dir.get()); entry != nullptr; entry = readdir(dir.get())) {
     if (wanted(entry->d_name) && names.size() < kMaxFiles) names.emplace_back(entry->d_name);

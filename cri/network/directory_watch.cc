@@ -14,6 +14,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "runtime/linux/directory_stream.h"
+
 namespace gantry::cri {
 namespace {
 
@@ -23,13 +25,9 @@ constexpr uint32_t kContents =
 constexpr absl::Duration kUnwakeable = absl::Milliseconds(100);
 constexpr size_t kMaxFolders = 16;  // in the watched one
 
-struct DirCloser {
-  void operator()(DIR* dir) const { closedir(dir); }
-};
-
 std::vector<std::string> FoldersIn(const std::string& path) {
   std::vector<std::string> folders;
-  const std::unique_ptr<DIR, DirCloser> dir(opendir(path.c_str()));
+  const DirectoryStream dir(opendir(path.c_str()));
   if (dir == nullptr) return folders;
   for (dirent* entry = readdir(dir.get()); entry != nullptr; entry = readdir(dir.get())) {
     if (entry->d_type == DT_DIR && entry->d_name[0] != '.' && folders.size() < kMaxFolders)

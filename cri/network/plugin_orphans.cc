@@ -13,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
+#include "runtime/linux/directory_stream.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/pidfd.h"
 
@@ -21,13 +22,9 @@ namespace {
 
 constexpr int kRounds = 5;  // a process may start another one while we look
 
-struct DirCloser {
-  void operator()(DIR* dir) const { closedir(dir); }
-};
-
 std::vector<pid_t> Processes() {
   std::vector<pid_t> pids;
-  const std::unique_ptr<DIR, DirCloser> dir(opendir("/proc"));
+  const DirectoryStream dir(opendir("/proc"));
   if (dir == nullptr) return pids;
   for (dirent* entry = readdir(dir.get()); entry != nullptr; entry = readdir(dir.get())) {
     int pid = 0;

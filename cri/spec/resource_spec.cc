@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "cri/spec/container_spec.h"
+#include "runtime/linux/directory_stream.h"
 
 namespace gantry::cri {
 namespace {
@@ -71,9 +72,9 @@ bool IsContainersOwn(absl::string_view name) {
 
 // All nodes at the top of the host's /dev, for a privileged container; deeper ones by directory.
 void AddHostDevices(const std::string& directory, int depth, std::vector<spec::Device>* devices) {
-  DIR* entries = opendir(directory.c_str());
+  const DirectoryStream entries(opendir(directory.c_str()));
   if (entries == nullptr) return;
-  while (const dirent* entry = readdir(entries)) {
+  while (const dirent* entry = readdir(entries.get())) {
     const std::string name = entry->d_name;
     if (name == "." || name == ".." || (depth == 0 && IsContainersOwn(name))) continue;
     const std::string path = directory + "/" + name;
@@ -82,7 +83,6 @@ void AddHostDevices(const std::string& directory, int depth, std::vector<spec::D
     auto device = HostDevice(path, path);
     if (device.ok()) devices->push_back(*std::move(device));  // gone meanwhile: nobody's fault
   }
-  closedir(entries);
 }
 
 Status AddDevices(const SpecInput& input, spec::Spec* spec) {

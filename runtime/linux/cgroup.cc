@@ -20,6 +20,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
+#include "runtime/linux/directory_stream.h"
 #include "runtime/linux/file.h"
 
 namespace gantry {
@@ -152,7 +153,7 @@ Status MakeBranch(const Branch& branch, absl::string_view path, std::vector<std:
 
 StatusOr<std::vector<std::string>> ChildGroups(const std::string& dir) {
   // NOLINTNEXTLINE(android-cloexec-fopen): opendir sets close-on-exec.
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(opendir(dir.c_str()), closedir);
+  const DirectoryStream stream(opendir(dir.c_str()));
   if (stream == nullptr) return SyscallError("opendir", dir);
   std::vector<std::string> children;
   while (const dirent* entry = readdir(stream.get())) {

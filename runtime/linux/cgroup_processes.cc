@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 
 #include "runtime/linux/cgroup.h"
+#include "runtime/linux/directory_stream.h"
 #include "runtime/linux/file.h"
 
 namespace gantry {
@@ -38,7 +39,7 @@ Status AppendProcesses(const std::string& dir, size_t depth, std::vector<pid_t>&
     if (absl::SimpleAtoi(line, &pid) && pid > 0) out.push_back(pid);
   }
   if (depth == kMaxDepth) return absl::OkStatus();
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(opendir(dir.c_str()), closedir);
+  const DirectoryStream stream(opendir(dir.c_str()));
   if (stream == nullptr) return errno == ENOENT ? absl::OkStatus() : SyscallError("opendir", dir);
   while (const dirent* entry = readdir(stream.get())) {
     if (entry->d_type != DT_DIR || entry->d_name[0] == '.') continue;

@@ -35,7 +35,7 @@ std::string ChecksumOf(const Record& record) {
   return DigestOf(bytes)->substr(strlen("sha256:"));
 }
 
-bool WriteAll(int file, std::span<const char> bytes, off_t at) {
+bool WriteAllAt(int file, std::span<const char> bytes, off_t at) {
   while (!bytes.empty()) {
     const ssize_t written = pwrite(file, bytes.data(), bytes.size(), at);
     if (written < 0 && errno == EINTR) continue;
@@ -111,7 +111,7 @@ bool BlobSpool::WriteRecord(const std::optional<DigestMidstate>& midstate) {
   memcpy(record.checksum, ChecksumOf(record).data(), sizeof(record.checksum));
   const off_t at = sequence_ % 2 == 0 ? 0 : kRecordStep;
   const std::span<const char> bytes(reinterpret_cast<const char*>(&record), sizeof(record));
-  return WriteAll(file_.get(), bytes, at);
+  return WriteAllAt(file_.get(), bytes, at);
 }
 
 Status BlobSpool::Replay(const std::function<Status(std::span<const char>)>& take) {
@@ -137,7 +137,7 @@ Status BlobSpool::Replay(const std::function<Status(std::span<const char>)>& tak
 
 void BlobSpool::Append(std::span<const char> bytes, const Digester& digester) {
   if (dropped()) return;
-  if (!WriteAll(file_.get(), bytes, static_cast<off_t>(kSpoolData + length_))) return Drop();
+  if (!WriteAllAt(file_.get(), bytes, static_cast<off_t>(kSpoolData + length_))) return Drop();
   length_ += bytes.size();
   if (length_ - behind_ >= kBehindStep) WriteBehind();
   if (length_ % kSpoolMark != 0) return;

@@ -16,7 +16,6 @@ namespace gantry::images {
 namespace {
 
 constexpr auto kPatience = std::chrono::minutes(5);
-constexpr auto kExitPatience = std::chrono::seconds(2);
 constexpr int kTickMs = 100;
 
 // The puller's one frame.
@@ -45,13 +44,13 @@ StatusOr<PullExplanation> RunExplain(const ExplainSession& session, const PullTa
   const StatusOr<std::string> frame =
       sent.ok() ? AwaitFrame(session, channel) : StatusOr<std::string>(sent);
   if (absl::IsUnavailable(frame.status()))
-    return absl::InternalError(absl::StrCat("gantry-puller died: ", puller.End(kExitPatience)));
+    return absl::InternalError(absl::StrCat("gantry-puller died: ", puller.End(kPullerPatience)));
   RETURN_IF_ERROR(frame.status());
   auto explanation = DecodeExplanation(*frame);
   if (!explanation.ok())
     return absl::InternalError(
         absl::StrCat("gantry-puller's explanation: ", explanation.status().message()));
-  puller.End(kExitPatience);
+  puller.End(kPullerPatience);
   for (ExplainedLayer& layer : explanation->layers)
     layer.present = session.store.HasLayer(layer.digest);
   return explanation;

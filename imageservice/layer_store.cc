@@ -27,7 +27,7 @@
 namespace gantry::images {
 namespace {
 
-constexpr int kDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+constexpr int kFolder = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 
 StatusOr<std::vector<std::string>> Names(const std::string& directory) {
   DIR* stream = opendir(directory.c_str());  // close-on-exec
@@ -95,7 +95,7 @@ StatusOr<std::unique_ptr<LayerStore>> LayerStore::Open(const std::string& root) 
 }
 
 StatusOr<LayerInfo> LayerStore::State::ReadLayer(const std::string& name) const {
-  ASSIGN_OR_RETURN(UniqueFd folder, OpenAt(AT_FDCWD, absl::StrCat(layers, "/", name), kDirectory));
+  ASSIGN_OR_RETURN(UniqueFd folder, OpenAt(AT_FDCWD, absl::StrCat(layers, "/", name), kFolder));
   ASSIGN_OR_RETURN(LayerInfo info, ReadLayerRecord(folder.get()));
   if (DigestFileName(info.digest) != name) {
     return absl::DataLossError(absl::StrCat("it says it is ", info.digest));
@@ -147,7 +147,7 @@ Status LayerStore::Publish(const std::string& staging, LayerInfo info) {
   if (renameat2(AT_FDCWD, staging.c_str(), AT_FDCWD, place.c_str(), RENAME_NOREPLACE) != 0) {
     return SyscallError("rename", place);
   }
-  ASSIGN_OR_RETURN(UniqueFd parent, OpenAt(AT_FDCWD, s.layers, kDirectory));
+  ASSIGN_OR_RETURN(UniqueFd parent, OpenAt(AT_FDCWD, s.layers, kFolder));
   if (fsync(parent.get()) != 0) return SyscallError("fsync", s.layers);
   s.Learn(info);
   return absl::OkStatus();

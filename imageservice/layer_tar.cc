@@ -28,7 +28,6 @@
 namespace gantry::images {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(5);
 constexpr timeval kSilence = {300, 0};  // of the disk
 constexpr size_t kCompared = 1 << 20;
 
@@ -77,7 +76,7 @@ StatusOr<Packer> StartPacker(const std::string& folder, const std::string& binar
 Status PackerFailed(Packer* packer, const Status& broken) {
   if (ErrnoOf(broken) == EAGAIN)
     return absl::UnavailableError("the disk has not answered for minutes");
-  const std::string end = packer->process.End(kPatience);
+  const std::string end = packer->process.End(kUnpackerPatience);
   const auto reply = ReceiveUnpackerReply(packer->control.get());
   if (reply.ok() && reply->has_value() && !(*reply)->failure.ok()) return (*reply)->failure;
   return absl::InternalError(absl::StrCat("gantry-unpacker died: ", end));

@@ -14,7 +14,6 @@
 namespace gantry::images {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(5);
 // For the rest of a blob whose content is no layer: it may be the wrong blob.
 constexpr auto kBlobPatience = std::chrono::seconds(60);
 
@@ -82,8 +81,8 @@ void LayerTransfer::ReadReply() {
   control_.Reset();
   if (absl::IsAborted(reply.status())) {
     died_ = true;
-    unpacked_ =
-        absl::InternalError(absl::StrCat("gantry-unpacker died: ", unpacker_->End(kPatience)));
+    unpacked_ = absl::InternalError(
+        absl::StrCat("gantry-unpacker died: ", unpacker_->End(kUnpackerPatience)));
   } else if (!reply.ok()) {
     unpacked_ = reply.status();
   } else {
@@ -115,13 +114,13 @@ std::optional<Status> LayerTransfer::Verdict(std::chrono::steady_clock::time_poi
   // Bad content is a wrong blob, or a bad layer: the end of the download tells. kInternal is mostly
   // a ring that broke.
   const bool content = unpack_failed && !absl::IsInternal(*unpacked_);
-  if (now - failed_at_ < (content ? kBlobPatience : kPatience)) return std::nullopt;
+  if (now - failed_at_ < (content ? kBlobPatience : kUnpackerPatience)) return std::nullopt;
   return unpack_failed ? unpacked_ : absl::InternalError("gantry-unpacker stopped reading");
 }
 
 Status LayerTransfer::Publish(const FoundLayer& layer) {
   // It has said all that it had to say; what it may still want to write is not part of the layer.
-  unpacker_->End(kPatience);
+  unpacker_->End(kUnpackerPatience);
   write_behind_.reset();
   if (diff_id_ != layer.diff_id) {
     return absl::DataLossError(absl::StrCat("its content has diffID ", diff_id_,

@@ -19,6 +19,9 @@
 
 namespace gantry::images {
 
+// For one that has said its last word, to end.
+inline constexpr auto kUnpackerPatience = std::chrono::seconds(5);
+
 struct UnpackerSetup {
   std::string binary;
   LayerForm form = LayerForm::kErofs;

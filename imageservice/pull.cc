@@ -25,7 +25,7 @@
 namespace gantry::images {
 namespace {
 
-constexpr auto kTick = std::chrono::milliseconds(100);
+constexpr auto kLookInterval = std::chrono::milliseconds(100);
 
 // A pull that several callers may wait for. Its thread works, its callers wait.
 struct Operation {
@@ -195,7 +195,7 @@ StatusOr<std::shared_ptr<const Image>> Puller::Pull(const PullRequest& request) 
   PullProgress shown;
   for (;;) {
     std::unique_lock lock(operation->mutex);
-    operation->changed.wait_for(lock, kTick, [&] { return operation->result.has_value(); });
+    operation->changed.wait_for(lock, kLookInterval, [&] { return operation->result.has_value(); });
     const auto result = operation->result;
     const bool news = operation->progressed;
     if (news) shown = operation->progress;

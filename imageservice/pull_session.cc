@@ -20,7 +20,6 @@ namespace {
 constexpr size_t kLayersAtOnce = 4;
 constexpr int kMaxNice = 10;
 constexpr int kPollMs = 1000;  // bounds the wait for a verdict
-constexpr auto kExitPatience = std::chrono::seconds(2);
 
 std::string NextHold() {
   static std::atomic<uint64_t> counter{0};
@@ -63,7 +62,7 @@ StatusOr<std::vector<std::shared_ptr<const Image>>> PullSession::Run(const Pulle
   static_cast<void>(Order(EndOfLayers{}, {}));
   SetStage("publishing");
   ASSIGN_OR_RETURN(auto images, Record());
-  puller_->End(kExitPatience);
+  puller_->End(kPullerPatience);
   SetStage("done");
   return images;
 }
@@ -87,7 +86,7 @@ Status PullSession::Order(const PullerOrder& order, std::span<const int> fds) {
 }
 
 Status PullSession::PullerDied() {
-  return absl::InternalError(absl::StrCat("gantry-puller died: ", puller_->End(kExitPatience)));
+  return absl::InternalError(absl::StrCat("gantry-puller died: ", puller_->End(kPullerPatience)));
 }
 
 Status PullSession::AwaitImages() {

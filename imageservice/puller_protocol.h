@@ -15,6 +15,7 @@
 // Credentials travel here and nowhere else: not in arguments, environment, files or logs.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -32,6 +33,8 @@
 namespace gantry::images {
 
 inline constexpr int kPullerSocket = 3;  // the puller's number for its end
+// For a puller that has nothing left to do, to end.
+inline constexpr auto kPullerPatience = std::chrono::seconds(2);
 inline constexpr size_t kMaxPullerFrame = 32 << 20;
 
 struct PullTask {

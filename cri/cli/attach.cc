@@ -15,8 +15,6 @@
 namespace gantry::cli {
 namespace {
 
-constexpr int kInterrupted = 130;
-
 struct Streams {
   bool stdin = false;
   bool tty = false;

@@ -13,7 +13,6 @@ namespace gantry::cli {
 namespace {
 
 constexpr char kExitCodePayload[] = "gantry/exit_code";
-constexpr int kOwnFailure = 125;
 constexpr int kMaxMessage = 64 << 20;  // what a list of many containers may take
 
 // gRPC says "connection refused" in many words and late: the socket is tried first.

@@ -16,6 +16,9 @@
 
 namespace gantry::cli {
 
+inline constexpr int kOwnFailure =
+    125;  // the exit code of what failed before a container could, as docker's
+
 namespace api = ::runtime::v1;
 namespace own = ::gantry::v1;
 

@@ -14,7 +14,7 @@
 namespace gantry::cli {
 namespace {
 
-struct Arguments {
+struct ContainerArguments {
   std::vector<std::string> containers;
   bool all = false;
   bool quiet = false;
@@ -35,7 +35,7 @@ std::string StateText(const api::Container& container) {
   }
 }
 
-StatusOr<int> Ps(const CommandContext& context, const Arguments& arguments) {
+StatusOr<int> Ps(const CommandContext& context, const ContainerArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(context.socket));
   ASSIGN_OR_RETURN(const std::vector<api::Container> containers,
                    ListContainers(*client, arguments.all));
@@ -95,7 +95,7 @@ Status RemoveOne(Client& client, const std::string& name, bool force) {
 }
 
 // All of them, past errors; the first error is returned, the others are printed.
-StatusOr<int> ForEach(const CommandContext& context, const Arguments& arguments,
+StatusOr<int> ForEach(const CommandContext& context, const ContainerArguments& arguments,
                       const std::function<Status(Client&, const std::string&)>& act) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(context.socket));
   Status first;
@@ -114,7 +114,7 @@ StatusOr<int> ForEach(const CommandContext& context, const Arguments& arguments,
 }
 
 void AddPs(CLI::App& app, CommandContext& context) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ContainerArguments>();
   CLI::App* command = app.add_subcommand("ps", "List containers");
   AddSocketOption(*command, context);
   command->add_flag("-a,--all", arguments->all, "Those that do not run too");
@@ -126,7 +126,7 @@ void AddPs(CLI::App& app, CommandContext& context) {
 }
 
 void AddStop(CLI::App& app, CommandContext& context) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ContainerArguments>();
   CLI::App* command = app.add_subcommand("stop", "Stop containers");
   AddSocketOption(*command, context);
   command->add_option("CONTAINER", arguments->containers, "Ids or names")->required();
@@ -143,7 +143,7 @@ void AddStop(CLI::App& app, CommandContext& context) {
 }
 
 void AddRm(CLI::App& app, CommandContext& context) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ContainerArguments>();
   CLI::App* command =
       app.add_subcommand("rm", "Remove containers; those of `gantry run` with their pods and logs");
   AddSocketOption(*command, context);

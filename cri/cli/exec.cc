@@ -12,7 +12,6 @@
 namespace gantry::cli {
 namespace {
 
-constexpr int kInterrupted = 130;  // what shells show after Ctrl-C
 constexpr absl::Duration kNoLimit = absl::Hours(24 * 365);
 
 struct ExecArguments {

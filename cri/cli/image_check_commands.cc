@@ -17,7 +17,7 @@
 namespace gantry::cli {
 namespace {
 
-struct Arguments {
+struct CheckArguments {
   std::string image;
   std::vector<std::string> images;
   std::string file;
@@ -25,7 +25,7 @@ struct Arguments {
 };
 
 // 1 when something is wrong after all.
-StatusOr<int> Check(const CommandContext& context, const Arguments& arguments) {
+StatusOr<int> CheckLayers(const CommandContext& context, const CheckArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(context.socket));
   own::CheckImagesRequest request;
   request.set_contents(arguments.deep);
@@ -57,7 +57,7 @@ StatusOr<int> Check(const CommandContext& context, const Arguments& arguments) {
   return healthy ? 0 : 1;
 }
 
-StatusOr<int> Verify(const CommandContext& context, const Arguments& arguments) {
+StatusOr<int> VerifyImage(const CommandContext& context, const CheckArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(context.socket));
   own::VerifyImageRequest request;
   request.set_image(arguments.image);
@@ -77,7 +77,7 @@ StatusOr<int> Verify(const CommandContext& context, const Arguments& arguments) 
   return unproved == 0 ? 0 : 1;
 }
 
-StatusOr<int> Export(const CommandContext& context, const Arguments& arguments) {
+StatusOr<int> ExportImages(const CommandContext& context, const CheckArguments& arguments) {
   UniqueFd file;
   if (arguments.file != "-") {
     ASSIGN_OR_RETURN(file, OpenAt(AT_FDCWD, arguments.file, O_WRONLY | O_CREAT | O_TRUNC, 0644));
@@ -110,7 +110,7 @@ StatusOr<int> Export(const CommandContext& context, const Arguments& arguments) 
 
 void AddImageCheckCommands(CLI::App& group, CommandContext& context) {
   const auto add = [&](const char* name, const char* what, auto action) {
-    auto arguments = std::make_shared<Arguments>();
+    auto arguments = std::make_shared<CheckArguments>();
     CLI::App* command = group.add_subcommand(name, what);
     AddSocketOption(*command, context);
     command->callback([&context, arguments, action] {
@@ -118,19 +118,19 @@ void AddImageCheckCommands(CLI::App& group, CommandContext& context) {
     });
     return std::pair(command, arguments);
   };
-  const auto [check, check_arguments] = add("check", "Look for damaged layers", Check);
+  const auto [check, check_arguments] = add("check", "Look for damaged layers", CheckLayers);
   check->add_flag("--deep", check_arguments->deep, "Read every byte of every layer");
   check->add_flag("--repair", check_arguments->repair,
                   "Set damaged layers aside and pull their images again");
   check->footer("Examples:\n  gantry image check\n  gantry image check --deep --repair");
 
   const auto [verify, verify_arguments] =
-      add("verify", "Prove that an image's layers are what its digests name", Verify);
+      add("verify", "Prove that an image's layers are what its digests name", VerifyImage);
   verify->add_option("IMAGE", verify_arguments->image, "Name or id")->required();
   verify->footer("Example:\n  gantry image verify busybox:1.36");
 
   const auto [exported, export_arguments] =
-      add("export", "Write images to an archive (OCI layout, also for docker load)", Export);
+      add("export", "Write images to an archive (OCI layout, also for docker load)", ExportImages);
   exported->add_option("IMAGE", export_arguments->images, "Names or ids")->required();
   exported->add_option("-o,--output", export_arguments->file, "The archive; - is standard output")
       ->required();

@@ -19,7 +19,7 @@ namespace {
 
 constexpr size_t kChunk = 1 << 20;  // what gantry.v1 allows in one message
 
-struct Arguments {
+struct ImageArguments {
   std::vector<std::string> images;
   std::string image;
   std::string file;
@@ -34,7 +34,7 @@ std::vector<std::string> NamesOf(const api::Image& image) {
   return {"<none>"};
 }
 
-StatusOr<int> Ls(const CommandContext& context, const Arguments& arguments) {
+StatusOr<int> Ls(const CommandContext& context, const ImageArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(context.socket));
   const api::ListImagesRequest request;
   ASSIGN_OR_RETURN(const api::ListImagesResponse response,
@@ -56,7 +56,7 @@ StatusOr<int> Ls(const CommandContext& context, const Arguments& arguments) {
   return 0;
 }
 
-StatusOr<int> Rm(const CommandContext& context, const Arguments& arguments) {
+StatusOr<int> Rm(const CommandContext& context, const ImageArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(context.socket));
   for (const std::string& image : arguments.images) {
     // CRI calls it success when there is none; a person has mistyped.
@@ -79,7 +79,7 @@ StatusOr<int> Rm(const CommandContext& context, const Arguments& arguments) {
   return 0;
 }
 
-Status SendArchive(int fd, const Arguments& arguments,
+Status SendArchive(int fd, const ImageArguments& arguments,
                    grpc::ClientWriter<own::ImportImageRequest>& writer) {
   own::ImportImageRequest message;
   message.set_name(arguments.name);
@@ -96,7 +96,7 @@ Status SendArchive(int fd, const Arguments& arguments,
   }
 }
 
-StatusOr<int> Import(const CommandContext& context, const Arguments& arguments) {
+StatusOr<int> Import(const CommandContext& context, const ImageArguments& arguments) {
   UniqueFd file;
   if (arguments.file != "-") {
     ASSIGN_OR_RETURN(file, OpenAt(AT_FDCWD, arguments.file, O_RDONLY));
@@ -119,7 +119,7 @@ StatusOr<int> Import(const CommandContext& context, const Arguments& arguments) 
   return 0;
 }
 
-StatusOr<int> Explain(const CommandContext& context, const Arguments& arguments) {
+StatusOr<int> Explain(const CommandContext& context, const ImageArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(context.socket));
   own::ExplainImageRequest request;
   request.set_image(arguments.image);
@@ -147,7 +147,7 @@ StatusOr<int> Explain(const CommandContext& context, const Arguments& arguments)
                   absl::StrCat(what, ": a pull would fail"));
 }
 
-StatusOr<int> Inspect(const CommandContext& context, const Arguments& arguments) {
+StatusOr<int> Inspect(const CommandContext& context, const ImageArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(context.socket));
   own::InspectImageRequest request;
   request.set_image(arguments.image);
@@ -161,16 +161,16 @@ StatusOr<int> Inspect(const CommandContext& context, const Arguments& arguments)
   return 0;
 }
 
-using Action = StatusOr<int> (*)(const CommandContext&, const Arguments&);
+using Action = StatusOr<int> (*)(const CommandContext&, const ImageArguments&);
 
 struct Subcommand {
   CLI::App* command;
-  std::shared_ptr<Arguments> arguments;
+  std::shared_ptr<ImageArguments> arguments;
 };
 
 Subcommand Add(CLI::App& group, CommandContext& context, const char* name, const char* what,
                Action action) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ImageArguments>();
   CLI::App* command = group.add_subcommand(name, what);
   AddSocketOption(*command, context);
   command->callback([&context, arguments, action] {

@@ -12,6 +12,8 @@
 
 namespace gantry::cli {
 
+inline constexpr int kInterrupted = 130;  // the exit code that shells show after Ctrl-C
+
 // From construction on SIGINT, SIGTERM and SIGHUP are counted, and SIGPIPE is ignored. Construct it
 // before other threads are started: it blocks the signals in the calling thread, and theirs with
 // it.

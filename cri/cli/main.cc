@@ -37,8 +37,6 @@ StatusOr<std::vector<std::string>> TrailingWords(const CLI::App& command,
 
 namespace {
 
-constexpr int kOwnFailure = 125;
-
 int Fail(absl::string_view message, int code) {
   fflush(stdout);
   fprintf(stderr, "gantry: %s\n", Printable(message).c_str());

@@ -24,7 +24,6 @@ namespace {
 
 constexpr absl::Duration kStartLimit = absl::Minutes(5);
 constexpr int64_t kStopSeconds = 10;
-constexpr int kInterrupted = 130;  // what shells show after Ctrl-C
 constexpr int kCannotExecute = 126;
 constexpr int kNotFound = 127;
 

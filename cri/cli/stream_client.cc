@@ -42,7 +42,7 @@ constexpr char kStderr = 2;
 constexpr char kStatus = 3;
 constexpr char kResize = 4;
 constexpr char kEnd = static_cast<char>(255);
-constexpr size_t kChunk = 32768;
+constexpr size_t kInputPiece = 32768;
 constexpr char kDetachFirst = 0x10;   // Ctrl-P
 constexpr char kDetachSecond = 0x11;  // Ctrl-Q
 
@@ -180,7 +180,7 @@ class Relay {
   // A thread of its own: standard input may be anything, also what cannot be polled for.
   void FeedInput() {
     bool open = session_.stdin;
-    std::string chunk(kChunk, '\0');
+    std::string chunk(kInputPiece, '\0');
     while (true) {
       pollfd polled[] = {{stop_.get(), POLLIN, 0},
                          {session_.wake_fd, POLLIN, 0},

@@ -10,10 +10,10 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "cri/streaming/limits.h"
+
 namespace gantry::cri::streaming {
 namespace {
-
-constexpr std::chrono::seconds kLinger(10);
 
 class SocketStream final : public ByteStream {
  public:

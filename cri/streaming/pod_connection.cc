@@ -10,12 +10,13 @@
 #include <boost/asio/ip/address_v4.hpp>
 #include <boost/asio/ip/address_v6.hpp>
 
+#include "cri/streaming/limits.h"
+
 namespace gantry::cri::streaming {
 namespace {
 
 using tcp = asio::ip::tcp;
 
-constexpr size_t kChunk = 32768;
 constexpr std::chrono::seconds kConnect(30);
 constexpr std::chrono::seconds kSilence(60);  // of the direction that is still open
 

@@ -9,13 +9,13 @@
 #include <boost/asio/post.hpp>
 
 #include "cri/streaming/command_status.h"
+#include "cri/streaming/limits.h"
 
 namespace gantry::cri::streaming {
 namespace {
 
 constexpr size_t kMaxLateBytes = 1
                                  << 20;  // a pipe's capacity: what was in it when its writer ended
-constexpr size_t kChunk = 32768;
 constexpr absl::string_view kEndOfTransmission =
     "\4";  // what a terminal's reader sees as the end of its input
 constexpr std::chrono::seconds kStart(30);

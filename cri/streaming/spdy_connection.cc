@@ -4,13 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "cri/streaming/limits.h"
+
 namespace gantry::cri::streaming {
-namespace {
-
-constexpr size_t kHighWater = 256 << 10;  // unsent bytes
-constexpr std::chrono::seconds kLinger(10);
-
-}  // namespace
+namespace {}  // namespace
 
 SpdyConnection::SpdyConnection(std::shared_ptr<ByteStream> stream)
     : stream_(std::move(stream)), linger_limit_(stream_->io()) {}

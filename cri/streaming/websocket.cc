@@ -10,13 +10,14 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/websocket.hpp>
 
+#include "cri/streaming/limits.h"
+
 namespace gantry::cri::streaming {
 namespace {
 
 namespace beast = boost::beast;
 
-constexpr size_t kHighWater = 256 << 10;  // unsent bytes
-constexpr std::chrono::seconds kClose(10);
+constexpr std::chrono::seconds kCloseLimit(10);
 constexpr std::chrono::seconds kPong(10);
 
 // A byte stream as Beast wants one. Beast's operations can be moved only: they are shared.
@@ -193,7 +194,7 @@ class BeastWebSocket final : public WebSocket, public std::enable_shared_from_th
   // Beast drops what still comes until the peer's own close.
   void Close() {
     if (std::exchange(closing_, true)) return;
-    close_limit_.expires_after(kClose);
+    close_limit_.expires_after(kCloseLimit);
     close_limit_.async_wait([self = shared_from_this()](const ErrorCode& error) {
       if (!error) self->stream_->Close();
     });

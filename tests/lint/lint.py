@@ -17,6 +17,7 @@ import history
 import manifests
 import tools
 import tree as house
+import unity
 import words
 
 SHOWN = 40
@@ -27,7 +28,7 @@ def tidy(tree):
     return tools.clang_tidy(tree, build, tree.files if os.environ.get("LINT_ALL") else tree.changed)
 
 
-CHECKS = {**figures.CHECKS, **words.CHECKS, **history.CHECKS, **manifests.CHECKS, **tools.CHECKS, "clang-tidy": tidy}
+CHECKS = {**figures.CHECKS, **words.CHECKS, **history.CHECKS, **manifests.CHECKS, **tools.CHECKS, **unity.CHECKS, "clang-tidy": tidy}
 
 
 def run(name, tree):

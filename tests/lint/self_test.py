@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Every check finds what it is there for, and leaves alone what is right: a check that cannot fail is no check."""
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import lint
 import manifests
 import tools
 import tree as house
+import unity
 import words
 
 # check: [(file, bad text, good text)]
@@ -142,6 +144,18 @@ class Checks(unittest.TestCase):
         except tools.Skip:
             return
         self.assertTrue(any("nullptr" in line for line in found), found)
+
+    def test_unity_sees_a_name_that_two_files_have(self):
+        same = "namespace {\nint x = %d;\n}\nint %s() { return x; }\n"
+        folder = Folder({"cri/a.cc": same % (1, "A"), "cri/b.cc": same % (2, "B"), "cri/CMakeLists.txt": "gantry_unity(t)\n"})
+        self.addCleanup(folder.temporary.cleanup)
+        build = os.path.join(folder.root, "build/dev")
+        os.makedirs(build)
+        with open(os.path.join(build, "compile_commands.json"), "w") as file:
+            json.dump([{"directory": folder.root, "file": os.path.join(folder.root, name),
+                        "command": f"c++ -o x/t.dir/{name}.o -c {folder.root}/{name}"} for name in ("cri/a.cc", "cri/b.cc")], file)
+        found = list(unity.unity(folder.tree))
+        self.assertTrue(any("redefinition" in line for line in found), found)
 
     def test_a_waiver_needs_its_reason(self):
         self.assertTrue(findings("cloexec", {"runtime/a.cc": "int a = open(p, 0);  // NOLINT(gantry-cloexec)\n"}))

@@ -13,6 +13,7 @@
 namespace gantry::images {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::Contains;
 using ::testing::Each;
 using ::testing::EndsWith;
@@ -220,7 +221,8 @@ TEST_F(SmallDownloading, AMirrorThatIsDeadCostsNothingAtTheNextBlob) {
   const Status status = Download(*client);
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(Text(status), HasSubstr(absl::StrCat("http://", dead, " is left out for now: ")));
-  EXPECT_THAT(Text(status), HasSubstr("Failed to connect"));
+  // On a busy machine two seconds may pass before it is asked at all.
+  EXPECT_THAT(Text(status), AnyOf(HasSubstr("Failed to connect"), HasSubstr("it was silent")));
 }
 
 TEST_F(SmallDownloading, AMirrorThatIsSilentLetsTheNextOneStart) {

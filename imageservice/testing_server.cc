@@ -241,15 +241,20 @@ bool TestServer::SendBody(TestConnection& connection, const TestResponse& respon
   const uint64_t rate = response.bytes_per_second;
   // Twenty pieces a second, or one byte at a time.
   const size_t step = rate == 0 ? 1 << 20 : std::max<size_t>(1, rate / 20);
+  // By the clock, so that what a busy machine oversleeps does not add up.
+  auto due = std::chrono::steady_clock::now();
   while (!body.empty()) {
     const absl::string_view piece = body.substr(0, step);
     if (!connection.Send(piece)) return false;
     body_bytes_ += piece.size();
     body.remove_prefix(piece.size());
     if (rate == 0) continue;
-    struct pollfd polls[] = {{connection.fd(), POLLRDHUP, 0}, {stop_.get(), POLLIN, 0}};
     const uint64_t sharers = response.shared_rate ? static_cast<uint64_t>(at_once_.load()) : 1;
-    if (poll(polls, 2, static_cast<int>(1000 * piece.size() * sharers / rate)) > 0) return false;
+    due += std::chrono::microseconds(1'000'000 * piece.size() * sharers / rate);
+    const auto left = due - std::chrono::steady_clock::now();
+    const auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(left).count();
+    struct pollfd polls[] = {{connection.fd(), POLLRDHUP, 0}, {stop_.get(), POLLIN, 0}};
+    if (poll(polls, 2, static_cast<int>(std::max<int64_t>(wait, 0))) > 0) return false;
   }
   return true;
 }

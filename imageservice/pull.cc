@@ -102,7 +102,8 @@ struct Puller::State {
     const StatusOr<std::shared_ptr<const Image>> image = store->Find(reference);
     if (!image.ok() || *image == nullptr) return "";
     StatusOr<ImageDocuments> documents = store->Documents((*image)->id);
-    return documents.ok() ? std::move(documents->config) : "";
+    const bool fits = documents.ok() && documents->config.size() <= kMaxKnownConfig;
+    return fits ? std::move(documents->config) : "";
   }
 
   StatusOr<std::vector<std::shared_ptr<const Image>>> RunSession(

@@ -8,8 +8,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 
+#include "imageservice/digester.h"
 #include "imageservice/testing_pull.h"
 
 namespace gantry::images {
@@ -97,6 +99,27 @@ TEST_F(Pulling, AnImageIsPulledByTagAndByDigest) {
     EXPECT_EQ(BlobCount(layer), 1) << "what is here is not fetched";
   EXPECT_EQ(BlobCount(image.Config()), 1) << "nor is its configuration";
   ASSERT_TRUE(store_->Find(Name("a/b:1")).ok());
+}
+
+// Bigger than what a socket takes of it at once.
+TEST_F(Pulling, AnImageWithABigConfigurationIsPulledTwice) {
+  const TestImage image = ThreeLayers();
+  memory_.Add("a/b", "small", image);
+  const TestImage::Blob small = image.Config();
+  const std::string big = small.bytes + std::string(1'000'000, ' '), digest = *DigestOf(big);
+  TestImage::Blob manifest = image.Manifest();
+  manifest.bytes = absl::StrReplaceAll(
+      manifest.bytes,
+      {{small.digest, digest},
+       {absl::StrCat("\"size\":", small.bytes.size()), absl::StrCat("\"size\":", big.size())}});
+  manifest.digest = *DigestOf(manifest.bytes);
+  memory_.AddBlob(digest, big);
+  memory_.AddManifest("a/b", "1", manifest);
+  for (int i = 0; i < 2; ++i) {
+    const auto pulled = Pull(Name("a/b:1"));
+    ASSERT_TRUE(pulled.ok()) << i << ": " << pulled.status();
+    EXPECT_EQ((*pulled)->id, digest);
+  }
 }
 
 TEST_F(Pulling, TheIndexEntryForThisMachineIsTaken) {

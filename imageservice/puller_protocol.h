@@ -35,6 +35,8 @@ namespace gantry::images {
 inline constexpr int kPullerSocket = 3;  // the puller's number for its end
 // For a puller that has nothing left to do, to end.
 inline constexpr auto kPullerPatience = std::chrono::seconds(2);
+// A task is sent in one go to who does not read yet: it must fit into the socket's buffer.
+inline constexpr size_t kMaxKnownConfig = 32 << 10;
 inline constexpr size_t kMaxPullerFrame = 32 << 20;
 
 struct PullTask {
@@ -45,7 +47,7 @@ struct PullTask {
   std::vector<std::string> environment;  // "NAME=value": for proxies and credential helpers
   uint64_t stall_timeout_ms = 0;         // 0: the default
   std::vector<HostReport> hosts;         // what earlier pulls learnt
-  std::string known_config;              // of the image that has this name here; may be empty
+  std::string known_config;              // of the image that has this name here, if it is small
 };
 // As a pull, up to the layers: answered with one PullExplanation (pull_explanation.h).
 struct ExplainTask {

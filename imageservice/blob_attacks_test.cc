@@ -20,6 +20,7 @@
 #include "imageservice/layer_unpack.h"
 #include "imageservice/tar_archive.h"
 #include "imageservice/testing_layer_forms.h"
+#include "imageservice/testing_usage.h"
 
 namespace gantry::images {
 namespace {
@@ -141,16 +142,6 @@ Status Unpack(const std::string& folder, Form form, const Source& source) {
   UniqueFd meta(open((folder + "/meta").c_str(), kFlags, 0600));
   ErofsWriter writer(data.get(), meta.get(), {});
   return Drain(&writer, source);
-}
-
-size_t PeakKilobytes() {
-  std::ifstream in("/proc/self/status");
-  std::string word;
-  while (in >> word) {
-    size_t value = 0;
-    if (word == "VmHWM:" && in >> value) return value;
-  }
-  return 0;
 }
 
 struct Outcome {

@@ -23,6 +23,7 @@
 #include "imageservice/erofs_verify.h"
 #include "imageservice/tar_archive.h"
 #include "imageservice/testing_layer_forms.h"
+#include "imageservice/testing_usage.h"
 #include "runtime/linux/mount.h"
 
 namespace gantry::images {
@@ -38,15 +39,6 @@ class ErofsLayerTest : public ::testing::Test {
 
   LayerForms forms_;
 };
-
-double CpuSeconds() {
-  rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 // ---- generated archives ----
 
@@ -437,16 +429,6 @@ TEST_F(ErofsLayerTest, GHSA_rp3h_jf77_q9p4_AMillionEntriesAndMarkersAreLinear) {
   const UniqueFd written = forms_.OpenMeta();
   EXPECT_TRUE(VerifyErofs(written.get(), 0).ok());
   printf("verified in %.2f s of CPU\n", CpuSeconds() - verify);
-}
-
-size_t PeakKilobytes() {
-  std::ifstream in("/proc/self/status");
-  std::string word;
-  while (in >> word) {
-    size_t value = 0;
-    if (word == "VmHWM:" && in >> value) return value;
-  }
-  return 0;
 }
 
 Status WriteSixtyThousand(int data, int meta) {

@@ -18,6 +18,7 @@
 
 #include "imageservice/layer_unpack.h"
 #include "imageservice/tar_archive.h"
+#include "imageservice/testing_usage.h"
 #include "imageservice/tree_walk.h"
 #include "runtime/linux/mount.h"
 
@@ -101,15 +102,6 @@ class LayerWriterTest : public ::testing::Test {
   std::string scratch_;
   UniqueFd root_;
 };
-
-double CpuSeconds() {
-  rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 TEST_F(LayerWriterTest, WritesEveryKindOfEntry) {
   std::string capability(20, '\0');

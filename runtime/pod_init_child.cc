@@ -151,8 +151,10 @@ Status PodInitChild::BecomeInit() {
   sigset_t none;
   sigemptyset(&none);
   if (sigprocmask(SIG_SETMASK, &none, nullptr) != 0) return SyscallError("sigprocmask");
-  // Not even 0, 1 and 2 are left to it.
+  // Not even 0, 1 and 2 are left to it, but the handshake, which it closes once it is undumpable:
+  // before that, no container may be born beside it.
   if (close_range(0, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return SyscallError("close_range");
+  if (fcntl(handshake_.get(), F_SETFD, 0) != 0) return SyscallError("keep the handshake open");
   char name[] = "gantry-init";
   char* const argv[] = {name, nullptr};
   char* const envp[] = {nullptr};

@@ -53,7 +53,8 @@ uint64_t BirthFlags(const PodNamespacesRequest& request, const PodNamespaceFds& 
   return flags;
 }
 
-// The namespaces, then, with an init, the end of file that tells of its execve.
+// The namespaces, then, with an init, the end of file by which it tells that nobody can look into
+// it.
 StatusOr<PodNamespaces> Receive(const std::vector<std::string>& types, int socket) {
   PodNamespaces namespaces;
   while (true) {

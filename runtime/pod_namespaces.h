@@ -21,7 +21,8 @@ struct PodNamespacesRequest {
       sysctls;  // kernel.* and fs.mqueue.* need ipc, net.* needs network
   std::vector<spec::IdMapping> uid_mappings, gid_mappings;  // with user; id 0 is mapped
   // With pid: gantry-init (a static binary, opened), executed as PID 1 of the new namespace: empty
-  // root, no descriptors, no capabilities, seccomp, undumpable.
+  // root, no capabilities, seccomp. It must make itself undumpable, which execve undoes, and then
+  // close all descriptors that it has: MakePodNamespaces waits for that.
   int init_binary_fd = -1;
 };
 

@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 
+#include "runtime/capabilities.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/pidfd.h"
 #include "runtime/test_container.h"
@@ -138,6 +140,25 @@ TEST_F(SharedPid, AContainerMayNotLookIntoInit) {
   const Outcome outcome =
       container.Run("ls /proc/1/root/ 2>&1; readlink /proc/1/exe || echo hidden");
   EXPECT_EQ(outcome.output, "ls: /proc/1/root/: Permission denied\nhidden\n");
+}
+
+// What it may read is what a container of the pod may: it has no CAP_SYS_PTRACE there.
+TEST_F(SharedPid, InitIsClosedToOthersBeforeTheNamespacesAreHandedOut) {
+  const uint64_t held = HeldCapabilities().value_or(0);
+  for (int i = 0; i < 200; ++i) {
+    auto pod = MakePodNamespaces(request_);
+    ASSERT_TRUE(pod.ok()) << pod.status();
+    const std::string exe = absl::StrCat("/proc/", pod->init_pid, "/exe");
+    char target[PATH_MAX];
+    ASSERT_TRUE(SetCapabilities({.permitted = held}).ok());
+    const ssize_t seen = readlink(exe.c_str(), target, sizeof target);
+    const int error = errno;
+    ASSERT_TRUE(SetCapabilities({.effective = held, .permitted = held}).ok());
+    EXPECT_TRUE(SignalPidFd(pod->init_pidfd.get(), SIGKILL).ok());
+    EXPECT_TRUE(WaitPidFd(pod->init_pidfd.get(), /*block=*/true).ok());
+    ASSERT_EQ(seen, -1) << "round " << i;
+    ASSERT_EQ(error, EACCES) << "round " << i;
+  }
 }
 
 TEST_F(SharedPid, WithoutItsInitTheNamespaceCannotBeJoined) {

@@ -1,6 +1,6 @@
 // gantry-init: PID 1 of a PID namespace that a pod's containers share. It reaps what falls to it, and ends on SIGTERM,
 // which ends every process of the namespace. Nothing else: it is started by a clone of the shim with an empty root,
-// without descriptors and capabilities, and forbids itself all system calls that it does not make.
+// without capabilities, closes all descriptors, and forbids itself all system calls that it does not make.
 //
 // No C library: a page of memory per pod, and nothing to misuse. x86_64 and aarch64.
 #include <asm/unistd.h>
@@ -74,8 +74,9 @@ __attribute__((used)) void Main(void);
 void Main(void) {
   const unsigned long awaited = SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(SIGTERM) | SIGNAL_BIT(SIGINT);
   const unsigned long all = ~0UL;
-  // execve has made it dumpable again.
+  // execve has made it dumpable again. Who started it waits for the end of the one descriptor that is left.
   if (Call(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) Exit(1);
+  if (Call(__NR_close_range, 0, ~0U, 0, 0, 0) != 0) Exit(1);
   if (Call(__NR_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, KERNEL_SIGSET_SIZE, 0) != 0) Exit(1);
   if (Confine() != 0) Exit(1);
   for (;;) {

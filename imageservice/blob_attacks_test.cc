@@ -74,7 +74,7 @@ class GzipZeros {
 Source Whole(std::string bytes) {
   auto rest = std::make_shared<std::string>(std::move(bytes));
   return [rest] {
-    const std::string piece = rest->substr(0, kPiece);
+    std::string piece = rest->substr(0, kPiece);
     rest->erase(0, kPiece);
     return piece;
   };

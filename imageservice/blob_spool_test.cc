@@ -27,12 +27,12 @@ TEST(Digester, GoesOnFromItsMidstate) {
   const std::string bytes = Bytes(1'000'000);
   for (const char* algorithm : {"sha256", "sha512"}) {
     Digester first = *Digester::Make(algorithm);
-    first.Update(std::span(bytes).first(128 * 3000));
+    first.Update(std::span(bytes).first(size_t{128} * 3000));
     const auto midstate = first.Midstate();
     ASSERT_TRUE(midstate.has_value());
     EXPECT_EQ(midstate->bytes, 128u * 3000);
     Digester second = *Digester::Resume(algorithm, *midstate);
-    second.Update(std::span(bytes).subspan(128 * 3000));
+    second.Update(std::span(bytes).subspan(size_t{128} * 3000));
     EXPECT_EQ(second.Finish(), *DigestOf(bytes, algorithm));
     first.Update(std::span(bytes).first(1));
     EXPECT_FALSE(first.Midstate().has_value()) << "in the middle of a block";
@@ -65,7 +65,7 @@ class Spool : public ::testing::Test {
     const uint64_t hashed = spool.midstate().has_value() ? spool.midstate()->bytes : 0;
     EXPECT_TRUE(spool
                     .Replay([&](std::span<const char> bytes) {
-                      EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), kBytes.begin() + at));
+                      EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), kBytes.data() + at));
                       if (at >= hashed) digester.Update(bytes);
                       at += bytes.size();
                       return absl::OkStatus();

@@ -158,7 +158,7 @@ TEST_P(DiskFaults, ADiskWithoutInodesIsResourceExhausted) {
   ASSERT_EQ(statvfs(directory_.c_str(), &fs), 0);
   const uint64_t used = fs.f_files - fs.f_ffree;
   // The folder of a layer and a part of what is in it; then all but the folder.
-  for (const uint64_t room : {4, 2, 1, 0}) {
+  for (const uint64_t room : {4u, 2u, 1u, 0u}) {
     SCOPED_TRACE(room);
     Remount(directory_, absl::StrCat("nr_inodes=", used + room));
     const Status status = Try();

@@ -169,8 +169,9 @@ TEST_F(ErofsLayerTest, EqualsWhatGnuTarExtracts) {
     // tar sets a directory's time when it leaves it.
     const std::string d = absl::StrCat("./d", i / 40, "/");
     if (i % 40 == 0) archive.Add({.name = d, .type = '5', .mode = 02750, .uid = i, .mtime = i});
-    archive.Add({.name = d + std::to_string(i), .mode = 0640, .uid = i, .gid = 7, .mtime = i * 9},
-                std::string(static_cast<size_t>(i * i), 'x'));
+    archive.Add(
+        {.name = d + std::to_string(i), .mode = 0640, .uid = i, .gid = 7, .mtime = int64_t{i} * 9},
+        std::string(static_cast<size_t>(i * i), 'x'));
     if (i % 10 == 0) archive.HardLink(absl::StrCat(d, "hard", i), d + std::to_string(i));
     if (i % 10 == 1) archive.Symlink(absl::StrCat(d, "soft", i), "../nowhere");
   }
@@ -248,7 +249,7 @@ class MappedNamespace {
     GANTRY_CHECK(pipe2(ready, O_CLOEXEC) == 0);
     child_ = fork();
     if (child_ == 0) {
-      const char ok = unshare(CLONE_NEWUSER) == 0;
+      const char ok = unshare(CLONE_NEWUSER) == 0 ? 1 : 0;
       (void)!write(ready[1], &ok, 1);
       pause();
       _exit(0);
@@ -371,7 +372,7 @@ TEST_F(ErofsLayerTest, MountsWhateverTheVerifierAccepts) {
   int mounted = 0;
   for (size_t at = kErofsSuperAt; at < meta.size(); at += 17) {
     std::string changed = meta;
-    changed[at] = static_cast<char>(changed[at] ^ (1 + at * 37 % 255));
+    changed[at] = static_cast<char>(static_cast<size_t>(changed[at]) ^ (1 + at * 37 % 255));
     std::ofstream(forms_.meta(), std::ios::binary) << WithRightSums(changed);
     if (!VerifyErofs(forms_.OpenMeta().get(), written->data_bytes).ok()) continue;
     auto mount = forms_.Mount();

@@ -160,7 +160,7 @@ TEST_F(ErofsVerifyTest, ReadsAnythingItAcceptsToTheEnd) {
   int accepted = 0;
   for (size_t at = kErofsSuperAt; at < meta_.size(); ++at) {
     std::string meta = meta_;
-    meta[at] = static_cast<char>(meta[at] ^ (1 + at * 37 % 255));
+    meta[at] = static_cast<char>(static_cast<size_t>(meta[at]) ^ (1 + at * 37 % 255));
     const File file(WithRightSums(meta));
     if (!VerifyErofs(file.fd(), layer_.data_bytes).ok()) continue;
     ++accepted;

@@ -186,14 +186,14 @@ TEST_F(ErofsWriterTest, FillsBlocksToEveryLength) {
 
 TEST_F(ErofsWriterTest, KeepsContentOfEveryLengthAroundTheBounds) {
   TarArchive archive;
-  for (size_t size :
-       {0,    1,    31,   32,   33,   511,  2047,  2048,    2049,    4031,    4032,   4033,
-        4095, 4096, 4097, 8191, 8192, 8193, 65536, 1048575, 1048576, 1048577, 3000000}) {
+  for (const size_t size : std::initializer_list<size_t>{
+           0,    1,    31,   32,   33,   511,  2047,  2048,    2049,    4031,    4032,   4033,
+           4095, 4096, 4097, 8191, 8192, 8193, 65536, 1048575, 1048576, 1048577, 3000000}) {
     std::string content(size, '\0');
     for (size_t i = 0; i < size; ++i) content[i] = static_cast<char>(i * 7 + i / 251 + size);
     archive.File("f" + std::to_string(size), content);
   }
-  for (size_t size : {1, 100, 4030, 4031, 4032, 4033, 4095}) {
+  for (const size_t size : std::initializer_list<size_t>{1, 100, 4030, 4031, 4032, 4033, 4095}) {
     archive.Pax({{"linkpath", std::string(size, 't')}}).Symlink("l" + std::to_string(size), "");
   }
   ExpectSame(archive);
@@ -201,7 +201,7 @@ TEST_F(ErofsWriterTest, KeepsContentOfEveryLengthAroundTheBounds) {
 
 TEST_F(ErofsWriterTest, KeepsAttributesUpToTheBound) {
   TarArchive archive;
-  for (size_t size : {0, 1, 2, 3, 4, 1000, 3900, 3948}) {
+  for (const size_t size : std::initializer_list<size_t>{0, 1, 2, 3, 4, 1000, 3900, 3948}) {
     archive.Pax({{"SCHILY.xattr.user.abc", std::string(size, 'v')}})
         .File("f" + std::to_string(size), std::string(100, 'c'));
   }

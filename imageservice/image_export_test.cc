@@ -12,7 +12,6 @@
 namespace gantry::images {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class ImageExportTest : public PullTest {

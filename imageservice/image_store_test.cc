@@ -25,7 +25,6 @@ namespace gantry::images {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 
 std::string Digest(char c, int n = 0) {
   std::string number = absl::StrCat(n);

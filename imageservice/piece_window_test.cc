@@ -34,7 +34,7 @@ TEST(PieceWindow, PiecesThatComeOutOfOrderLeaveInOrder) {
   std::vector<PieceWindow::Claim> claims;
   for (int i = 0; i < 4; ++i) claims.push_back(*window.Next());
   EXPECT_EQ(claims[3].end, end);
-  for (size_t i : {3, 1, 0, 2}) EXPECT_TRUE(window.Add(claims[i], Piece(claims[i])));
+  for (size_t i : {3u, 1u, 0u, 2u}) EXPECT_TRUE(window.Add(claims[i], Piece(claims[i])));
   EXPECT_EQ(window.ahead(), end - kFirst);
   EXPECT_TRUE(ReadAll(window) == Piece({0, kFirst, end}));
   EXPECT_EQ(window.ahead(), 0u);

@@ -13,8 +13,6 @@
 namespace gantry::images {
 namespace {
 
-using ::testing::HasSubstr;
-
 class PullsInACgroup : public PullTest {
  protected:
   void SetUp() override {

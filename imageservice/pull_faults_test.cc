@@ -15,7 +15,6 @@
 namespace gantry::images {
 namespace {
 
-using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 

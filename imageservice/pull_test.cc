@@ -417,7 +417,8 @@ TEST_F(Pulling, AFullDiskIsResourceExhausted) {
   EXPECT_THAT(Text(status), HasSubstr("bytes are to come"));
   EXPECT_EQ(BlobCount(big.layers()[0]), 0);
   TestImage swells;
-  swells.AddLayer(TarArchive().File("f", std::string(9'000'000, 'x')).Finish());
+  const std::string half(4'500'000, 'x');
+  swells.AddLayer(TarArchive().File("f", half).File("g", half).Finish());
   memory_.Add("a/b", "2", swells);
   status = Pull(Name("a/b:2")).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;

@@ -59,10 +59,10 @@ std::string Line(const Fields& f) {
 }
 
 uint32_t AddHole(uint64_t bytes, uint32_t sum) {
-  static const std::string kZeros(1 << 20, '\0');
+  static const std::string zeros(1 << 20, '\0');
   for (uint64_t left = bytes; left > 0;) {
-    const size_t n = static_cast<size_t>(std::min<uint64_t>(left, kZeros.size()));
-    sum = Crc32c({kZeros.data(), n}, sum);
+    const size_t n = static_cast<size_t>(std::min<uint64_t>(left, zeros.size()));
+    sum = Crc32c({zeros.data(), n}, sum);
     left -= n;
   }
   return sum;
@@ -221,7 +221,7 @@ class TarDifferential : public ::testing::Test {
   void MakeTree(uint64_t seed, bool long_names) const {
     std::mt19937_64 random(seed);
     std::string script = "rm -rf t; mkdir -p t/sub/empty t/odd";
-    for (const size_t size : {0, 1, 511, 512, 513, 1024, 70'000}) {
+    for (const size_t size : {0u, 1u, 511u, 512u, 513u, 1024u, 70'000u}) {
       absl::StrAppend(&script, "; head -c ", size, " /dev/urandom >t/odd/", size, "; chmod ",
                       random() % 8, random() % 8, random() % 8, random() % 8, " t/odd/", size,
                       "; chown ", random() % 60'000, ":", random() % 60'000, " t/odd/", size,
@@ -262,9 +262,9 @@ constexpr char kPython[] =
     "t.close()\"";
 
 std::vector<Maker> Makers() {
-  static const std::string kPax = absl::StrReplaceAll(kPython, {{"%s", "PAX"}}),
-                           kGnu = absl::StrReplaceAll(kPython, {{"%s", "GNU"}}),
-                           kUstar = absl::StrReplaceAll(kPython, {{"%s", "USTAR"}});
+  static const std::string pax = absl::StrReplaceAll(kPython, {{"%s", "PAX"}}),
+                           gnu = absl::StrReplaceAll(kPython, {{"%s", "GNU"}}),
+                           ustar = absl::StrReplaceAll(kPython, {{"%s", "USTAR"}});
   return {
       {"GNU tar, gnu", "tar --format=gnu -cf a.tar t", true},
       {"GNU tar, gnu, sparse", "tar --format=gnu --sparse -cf a.tar t", true},
@@ -280,9 +280,9 @@ std::vector<Maker> Makers() {
       {"bsdtar, restricted pax", "bsdtar --format=paxr -cf a.tar t", true},
       {"bsdtar, gnutar", "bsdtar --format=gnutar -cf a.tar t", true},
       {"bsdtar, ustar", "bsdtar --format=ustar -cf a.tar t", false},
-      {"Python, pax", kPax.c_str(), true},
-      {"Python, gnu", kGnu.c_str(), true},
-      {"Python, ustar", kUstar.c_str(), false},
+      {"Python, pax", pax.c_str(), true},
+      {"Python, gnu", gnu.c_str(), true},
+      {"Python, ustar", ustar.c_str(), false},
   };
 }
 

@@ -54,7 +54,7 @@ StatusOr<Received> ReceiveMessage(int socket, bool wait, Message* message) {
   } while (size < 0 && (errno == EINTR || errno == ECONNRESET));
   if (size == sizeof(*message)) return Received::kMessage;
   if (size == 0) return Received::kClosed;
-  if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Received::kNothing;
+  if (size < 0 && errno == EAGAIN && !wait) return Received::kNothing;
   if (size < 0) return SyscallError("recv", "blob ring");
   return absl::AbortedError("blob ring: the peer sent a short message");
 }
@@ -91,6 +91,15 @@ StatusOr<BlobRing> MakeBlobRing() {
   ring.writer_socket.Reset(ends[0]);
   ring.reader_socket.Reset(ends[1]);
   return ring;
+}
+
+Status LimitRingWait(const UniqueFd& socket, std::chrono::milliseconds limit) {
+  struct timeval wait;
+  wait.tv_sec = limit.count() / 1000;
+  wait.tv_usec = limit.count() % 1000 * 1000;
+  if (setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) != 0)
+    return SyscallError("setsockopt SO_RCVTIMEO", "blob ring");
+  return absl::OkStatus();
 }
 
 StatusOr<BlobRingMemory> BlobRingMemory::Map(const UniqueFd& memory, bool writable) {
@@ -157,9 +166,12 @@ Status BlobRingWriter::Announce() {
 Status BlobRingWriter::Receive(bool wait) {
   for (;;) {
     Message message;
-    ASSIGN_OR_RETURN(const Received received, ReceiveMessage(socket_.get(), wait, &message));
-    if (received == Received::kNothing) return absl::OkStatus();
-    if (received == Received::kClosed) return absl::AbortedError("blob ring: the reader has gone");
+    const StatusOr<Received> received = ReceiveMessage(socket_.get(), wait, &message);
+    if (ErrnoOf(received.status()) == EAGAIN)
+      return absl::AbortedError("blob ring: the reader has taken nothing for too long");
+    RETURN_IF_ERROR(received.status());
+    if (*received == Received::kNothing) return absl::OkStatus();
+    if (*received == Received::kClosed) return absl::AbortedError("blob ring: the reader has gone");
     if (message.kind != Kind::kPosition || message.position < read_ ||
         message.position > announced_) {
       return absl::AbortedError("blob ring: the reader sent a wrong position");
@@ -209,7 +221,6 @@ Status BlobRingReader::Receive() {
   ASSIGN_OR_RETURN(const Received received, ReceiveMessage(socket_.get(), /*wait=*/true, &message));
   if (received == Received::kClosed)
     return absl::AbortedError("blob ring: the writer has gone before the end");
-  if (received == Received::kNothing) return absl::OkStatus();
   if (message.kind == Kind::kFailed) return absl::AbortedError("blob ring: the download failed");
   const bool known = message.kind == Kind::kPosition || message.kind == Kind::kEnd;
   if (!known || message.position < written_ || message.position - handed_out_ > kBlobRingSize) {

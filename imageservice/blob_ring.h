@@ -15,6 +15,7 @@
 // death is an end of file without End.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <span>
 
@@ -33,6 +34,9 @@ struct BlobRing {
 
 // Makes a ring. All descriptors are close-on-exec. memfd_create(2), Linux 3.17.
 StatusOr<BlobRing> MakeBlobRing();
+
+// Bounds how long the end that has `socket` waits for the other one. By default it waits for ever.
+Status LimitRingWait(const UniqueFd& socket, std::chrono::milliseconds limit);
 
 // A mapping of a ring's memory; unmapped when destroyed. Move-only.
 class BlobRingMemory {
@@ -56,7 +60,7 @@ class BlobRingWriter {
   static StatusOr<BlobRingWriter> Open(UniqueFd memory, UniqueFd socket);
 
   // Copies all of `bytes` into the ring and waits for room as often as it takes. kAborted when the
-  // reader has gone.
+  // reader has gone, or has taken nothing for as long as LimitRingWait says.
   Status Write(std::span<const char> bytes);
   // The blob is complete and right. Nothing may follow.
   Status Finish();
@@ -85,7 +89,8 @@ class BlobRingReader {
 
   // The next bytes, at most 256 KiB; they stay valid until the next call. Waits for them. An empty
   // span means that the blob has ended and its digest and size were right. kAborted when the writer
-  // failed or went away.
+  // failed or went away; errno EAGAIN when it has written nothing for as long as LimitRingWait
+  // says.
   StatusOr<std::span<const char>> Next();
 
  private:

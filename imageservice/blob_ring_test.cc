@@ -123,6 +123,21 @@ TEST(BlobRing, TheReaderCannotWrite) {
   EXPECT_EQ(ftruncate(ring->writer_memory.get(), 0), -1) << "nobody can cut the memory short";
 }
 
+TEST(BlobRing, ALimitEndsTheWaitForAnEndThatDoesNothing) {
+  StatusOr<BlobRing> ring = MakeBlobRing();
+  ASSERT_TRUE(ring.ok());
+  ASSERT_TRUE(LimitRingWait(ring->writer_socket, std::chrono::milliseconds(50)).ok());
+  ASSERT_TRUE(LimitRingWait(ring->reader_socket, std::chrono::milliseconds(50)).ok());
+  auto writer =
+      BlobRingWriter::Open(std::move(ring->writer_memory), std::move(ring->writer_socket));
+  auto reader =
+      BlobRingReader::Open(std::move(ring->reader_memory), std::move(ring->reader_socket));
+  ASSERT_TRUE(writer.ok() && reader.ok());
+  EXPECT_EQ(ErrnoOf(reader->Next().status()), EAGAIN);
+  const Status full = writer->Write(std::string(kBlobRingSize + 1, 'x'));
+  EXPECT_EQ(full.code(), absl::StatusCode::kAborted) << full;
+}
+
 TEST(BlobRing, WrongPositionsAreABrokenPeer) {
   struct {
     uint32_t kind, reserved;

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,7 +27,7 @@
 namespace gantry::images {
 namespace {
 
-constexpr timeval kSilence = {300, 0};  // of the disk
+constexpr auto kSilence = std::chrono::seconds(300);  // of the disk
 constexpr size_t kCompared = 1 << 20;
 
 bool Cancelled(const LayerTarOptions& options) { return options.cancelled && options.cancelled(); }
@@ -57,10 +56,7 @@ StatusOr<Packer> StartPacker(const std::string& folder, const std::string& binar
   ASSIGN_OR_RETURN(BlobRing ends, MakeBlobRing());
   ASSIGN_OR_RETURN(auto control, SocketPair(SOCK_SEQPACKET));
   // A packer that waits for a dead disk must not be waited for.
-  if (setsockopt(ends.reader_socket.get(), SOL_SOCKET, SO_RCVTIMEO, &kSilence, sizeof(kSilence)) !=
-      0) {
-    return SyscallError("setsockopt", "SO_RCVTIMEO");
-  }
+  RETURN_IF_ERROR(LimitRingWait(ends.reader_socket, kSilence));
   ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(binary, {"tar"},
                                                              {{control.second.get(), 3},
                                                               {ends.writer_memory.get(), 4},

@@ -32,7 +32,10 @@ StatusOr<std::unique_ptr<LayerTransfer>> LayerTransfer::Start(ImageStore* store,
   StatusOr<std::string> staging = store->MakeStagingDirectory();
   if (!staging.ok()) return Classify(staging.status());
   transfer->staging_ = *std::move(staging);
+  transfer->patience_ = setup.patience;
   ASSIGN_OR_RETURN(transfer->ring_, MakeBlobRing());
+  // The puller must not wait for ever for an unpacker that reads nothing.
+  RETURN_IF_ERROR(LimitRingWait(transfer->ring_.writer_socket, setup.patience));
   if (const Status started = transfer->StartUnpacker(setup); !started.ok())
     return Classify(started);
   // Ours must be closed for the writer to see the reader's death.
@@ -95,15 +98,18 @@ void LayerTransfer::ReadReply() {
 
 void LayerTransfer::SetDownloaded(const Status& status) {
   downloaded_ = status;
-  if (!status.ok()) failed_at_ = std::chrono::steady_clock::now();
+  downloaded_at_ = std::chrono::steady_clock::now();
+  if (!status.ok()) failed_at_ = downloaded_at_;
 }
 
 std::optional<Status> LayerTransfer::Verdict(std::chrono::steady_clock::time_point now) const {
   const bool download_failed = downloaded_.has_value() && !downloaded_->ok();
   const bool unpack_failed = unpacked_.has_value() && !unpacked_->ok();
   if (!download_failed && !unpack_failed) {
-    if (downloaded_.has_value() && unpacked_.has_value()) return absl::OkStatus();
-    return std::nullopt;
+    if (!downloaded_.has_value()) return std::nullopt;
+    if (unpacked_.has_value()) return absl::OkStatus();
+    if (now - downloaded_at_ < patience_) return std::nullopt;
+    return absl::InternalError("gantry-unpacker does not say how it ended");
   }
   // kAborted: the blob was right or is not known, but its reader has gone.
   if (download_failed && !absl::IsAborted(*downloaded_)) return downloaded_;

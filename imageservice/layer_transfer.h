@@ -25,8 +25,9 @@ inline constexpr auto kUnpackerPatience = std::chrono::seconds(5);
 struct UnpackerSetup {
   std::string binary;
   LayerForm form = LayerForm::kErofs;
-  const PullCgroup* cgroup = nullptr;  // may be null
-  int nice = 0;                        // above ours: 0 to 19
+  const PullCgroup* cgroup = nullptr;           // may be null
+  int nice = 0;                                 // above ours: 0 to 19
+  std::chrono::milliseconds patience{120'000};  // with one that does nothing
 };
 
 class LayerTransfer {
@@ -47,10 +48,11 @@ class LayerTransfer {
 
   // What the puller says of the blob.
   void SetDownloaded(const Status& status);
+  bool downloading() const { return !downloaded_.has_value(); }
 
   // Nothing while both halves are not known. OK: unpacked from a verified blob. An error is the one
   // that came first in cause: the loser of a broken ring is not blamed while the other may still
-  // speak (`now` bounds the wait).
+  // speak (`now` bounds the wait). kInternal: the unpacker died, or does nothing.
   std::optional<Status> Verdict(std::chrono::steady_clock::time_point now) const;
 
   // Where the unpacker writes.
@@ -73,7 +75,8 @@ class LayerTransfer {
   bool died_ = false;  // the unpacker, without a reply
   std::string diff_id_;
   uint64_t tar_bytes_ = 0;
-  std::chrono::steady_clock::time_point failed_at_{};
+  std::chrono::steady_clock::time_point failed_at_{}, downloaded_at_{};
+  std::chrono::milliseconds patience_{};
 };
 
 }  // namespace gantry::images

@@ -50,6 +50,9 @@ struct PullerOptions {
                            // by ':': for requests without credentials; empty: none
   std::chrono::milliseconds stall_timeout{
       60'000};  // a server that sends nothing for so long is given up
+  std::chrono::milliseconds child_timeout{
+      120'000};  // an unpacker that does nothing for so long is ended; a puller that says nothing,
+                 // after eight times as much: it may wait for servers, one after the other
 };
 
 // Any thread.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 
+#include "imageservice/blob_ring.h"
 #include "imageservice/testing_faults.h"
 #include "imageservice/testing_pull.h"
 
@@ -37,6 +38,20 @@ class PullFaults : public PullTest {
   void SetStallTimeout(int milliseconds) {
     options_.stall_timeout = std::chrono::milliseconds(milliseconds);
     puller_ = std::make_unique<Puller>(store_.get(), options_);
+  }
+  // A child that lives and does nothing.
+  void UseHangingChild(std::string PullerOptions::*binary) {
+    const std::filesystem::path script = directory_ / "hangs";
+    std::ofstream(script) << "#!/bin/sh\nexec sleep 1000\n";
+    std::filesystem::permissions(script, std::filesystem::perms::owner_all);
+    options_.*binary = script.string();
+    options_.child_timeout = std::chrono::milliseconds(300);
+    puller_ = std::make_unique<Puller>(store_.get(), options_);
+  }
+  static std::string NameOf(int pid) {
+    std::string name;
+    std::ifstream(absl::StrCat("/proc/", pid, "/comm")) >> name;
+    return name;
   }
   void ExpectNothingCommitted() {
     EXPECT_TRUE(store_->List().empty());
@@ -174,6 +189,59 @@ TEST_F(PullFaults, Row62AnUnpackerSlowerThanTheTimeoutIsNoStall) {
   slow.join();
   ASSERT_TRUE(pulled.ok()) << pulled.status();
   EXPECT_EQ(FileIn(**pulled, 0, "big").size(), 40'000'000u);
+}
+
+// What hangs costs its own pull: the layer is free for the next.
+TEST_F(PullFaults, AnUnpackerThatReadsNothingEndsItsPull) {
+  TestImage big;  // more than its ring holds
+  big.AddLayer(TarWithFile("big", 2 * kBlobRingSize), TestCompression::kNone);
+  registry_.memory().Add("a/b", "big", big);
+  UseHangingChild(&PullerOptions::unpacker_binary);
+  const Status status = Pull(Name("a/b:big")).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+  EXPECT_THAT(Text(status), HasSubstr("gantry-unpacker stopped reading"));
+  puller_.reset();
+  OpenStore();
+  EXPECT_TRUE(Pull(Name("a/b:big")).ok());
+}
+
+TEST_F(PullFaults, AnUnpackerThatNeverAnswersEndsItsPull) {
+  UseHangingChild(&PullerOptions::unpacker_binary);
+  const Status status = Pull(Name()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+  EXPECT_THAT(Text(status), HasSubstr("gantry-unpacker does not say how it ended"));
+  ExpectNothingCommitted();
+}
+
+TEST_F(PullFaults, APullerThatNeverAnswersEndsItsPull) {
+  UseHangingChild(&PullerOptions::puller_binary);
+  const Status status = Pull(Name()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+  EXPECT_THAT(Text(status), HasSubstr("gantry-puller has said nothing for "));
+  ExpectNothingCommitted();
+}
+
+TEST_F(PullFaults, APullerThatStopsInALayerKeepsItFromNobodyForEver) {
+  options_.child_timeout = std::chrono::milliseconds(300);
+  puller_ = std::make_unique<Puller>(store_.get(), options_);
+  TestImage other;
+  other.AddLayer(TarWithFile("big", 3'000'000), TestCompression::kNone)
+      .AddLayer(TarArchive().File("own", "other").Finish());
+  registry_.memory().Add("a/b", "2", other);
+  registry_.Break(Layer(), StallAfter(1000), 1);
+  Status first;
+  std::thread stops([&] { first = Pull(Name()).status(); });
+  ASSERT_TRUE(Eventually([&] { return Requests(Layer()) > 0; }));
+  for (const int pid : ChildPids()) {
+    if (NameOf(pid) == "gantry-puller") {
+      EXPECT_EQ(kill(pid, SIGSTOP), 0);
+    }
+  }
+  const auto pulled = Pull(Name("a/b:2"));
+  stops.join();
+  EXPECT_THAT(Text(first), HasSubstr("gantry-puller has said nothing for ")) << first;
+  ASSERT_TRUE(pulled.ok()) << pulled.status();
+  EXPECT_EQ(FileIn(**pulled, 1, "own"), "other");
 }
 
 TEST_F(PullFaults, Row63FiftyPullsOfOneImageAreOneDownload) {

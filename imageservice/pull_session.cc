@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kLayersAtOnce = 4;
 constexpr int kMaxNice = 10;
 constexpr int kPollMs = 1000;  // bounds the wait for a verdict
+constexpr int kPullerPatienceFactor = 8;
 
 std::string NextHold() {
   static std::atomic<uint64_t> counter{0};
@@ -81,6 +82,7 @@ Status PullSession::StartPuller(const PullerOrder& task, std::span<const int> fd
 }
 
 Status PullSession::Order(const PullerOrder& order, std::span<const int> fds) {
+  heard_at_ = std::chrono::steady_clock::now();
   const Status status = channel_->Send(EncodeOrder(order), fds, /*wait=*/false);
   return absl::IsUnavailable(status) ? PullerDied() : status;
 }
@@ -187,7 +189,8 @@ Status PullSession::StartTransfer(Layer& layer) {
       LayerTransfer::Start(services_.store, {.binary = services_.options->unpacker_binary,
                                              .form = services_.options->layer_form,
                                              .cgroup = services_.cgroup,
-                                             .nice = NiceOf(layer.found.size)}));
+                                             .nice = NiceOf(layer.found.size),
+                                             .patience = services_.options->child_timeout}));
   const UniqueFd memory = layer.transfer->TakeRingMemory();
   const UniqueFd socket = layer.transfer->TakeRingSocket();
   TakeResumeFile(layer);
@@ -269,7 +272,23 @@ Status PullSession::Wait() {
   for (size_t i = 0; i < transfers.size(); ++i) {
     if (polls[3 + i].revents != 0) transfers[i]->ReadReply();
   }
-  return polls[2].revents != 0 ? OnPuller() : absl::OkStatus();
+  return polls[2].revents != 0 ? OnPuller() : CheckPuller();
+}
+
+// An import's archive may come from a program that takes its time, and layers may be in somebody
+// else's hands: neither is the puller's fault.
+Status PullSession::CheckPuller() const {
+  const bool owes =
+      !images_.has_value() || std::any_of(layers_.begin(), layers_.end(), [](const auto& entry) {
+        const LayerTransfer* transfer = entry.second.transfer.get();
+        return transfer != nullptr && transfer->downloading();
+      });
+  if (!owes || std::holds_alternative<ImportTask>(*task_)) return absl::OkStatus();
+  const auto silence = std::chrono::steady_clock::now() - heard_at_;
+  if (silence < services_.options->child_timeout * kPullerPatienceFactor) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("gantry-puller has said nothing for ",
+                   std::chrono::duration_cast<std::chrono::seconds>(silence).count(), " s"));
 }
 
 Status PullSession::OnPuller() {
@@ -277,6 +296,7 @@ Status PullSession::OnPuller() {
     StatusOr<std::optional<std::string>> text = channel_->Receive(/*wait=*/false);
     if (!text.ok()) return PullerDied();
     if (!text->has_value()) return absl::OkStatus();
+    heard_at_ = std::chrono::steady_clock::now();
     const StatusOr<PullerReport> report = DecodeReport(**text);
     if (!report.ok()) {
       return absl::InternalError(

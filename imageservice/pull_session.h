@@ -2,6 +2,7 @@
 // thread. Children and staging directories do not outlive it.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -69,6 +70,8 @@ class PullSession {
   void GiveResumeFile(Layer& layer, bool keep);
   Status Wait();
   Status OnPuller();
+  // kInternal: the puller has been silent for too long while it has something to do.
+  Status CheckPuller() const;
   Status Take(const PullerReport& report);
   bool AllDone() const;
   void Complete(Layer& layer, bool already_here);
@@ -81,6 +84,7 @@ class PullSession {
   UniqueFd wake_;                      // eventfd: a layer that somebody else had is free
   std::optional<ChildProcess> puller_;
   std::optional<PullerChannel> channel_;
+  std::chrono::steady_clock::time_point heard_at_{};  // the puller's last word, or its last order
   std::optional<std::vector<FoundImage>> images_;
   std::map<std::string, Layer> layers_;  // by digest
   std::vector<std::string> order_;       // digests, biggest first

@@ -76,8 +76,8 @@ FaultRegistry::Fault ThrottleAll(uint64_t bytes_per_second) {
 }
 
 FaultRegistry::Fault AnswerWith(int status,
-                                std::vector<std::pair<std::string, std::string>> headers) {
-  return [=](const TestRequest&, TestResponse& response) {
+                                const std::vector<std::pair<std::string, std::string>>& headers) {
+  return [status, headers](const TestRequest&, TestResponse& response) {
     response = TestResponse{.status = status, .headers = headers};
   };
 }

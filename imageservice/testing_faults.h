@@ -55,8 +55,8 @@ FaultRegistry::Fault StallAfter(size_t bytes);
 FaultRegistry::Fault StaySilent();
 FaultRegistry::Fault Throttle(uint64_t bytes_per_second);     // each answer
 FaultRegistry::Fault ThrottleAll(uint64_t bytes_per_second);  // all together
-FaultRegistry::Fault AnswerWith(int status,
-                                std::vector<std::pair<std::string, std::string>> headers = {});
+FaultRegistry::Fault AnswerWith(
+    int status, const std::vector<std::pair<std::string, std::string>>& headers = {});
 FaultRegistry::Fault OtherBytes();                      // of the same length
 FaultRegistry::Fault ChangeLength(int64_t difference);  // of the body, told truly
 FaultRegistry::Fault IgnoreRange(const MemoryRegistry& memory);

@@ -325,13 +325,13 @@ Status Workshop::State::StartPinned() {
 
 Status Workshop::State::StartFirst() {
   if (pin.empty()) return StartThread(0, /*pinned=*/false);
-  const Status adopted = StartThread(0, /*pinned=*/true);
+  Status adopted = StartThread(0, /*pinned=*/true);
   if (adopted.ok()) return adopted;
   if (!absl::IsNotFound(adopted)) {
     Log(LogLevel::kWarning, "an earlier workshop is given up",
         {{"pin", pin}, {"reason", std::string(adopted.message())}});
   }
-  const Status pinned = StartPinned();
+  Status pinned = StartPinned();
   if (pinned.ok()) return pinned;
   Log(LogLevel::kWarning,
       "the workshop cannot be pinned: after a restart of gantryd layers are mounted, and cached, "

@@ -112,7 +112,7 @@ StatusOr<OciRecord> OciStateDir::Load() const {
   in.Read("created", record.created);
   in.Read("pid", record.pid);
   in.Read("pidStartTime", record.pid_start_time);
-  RETURN_IF_ERROR_CONTEXT(status, path_ + "/state.json");
+  if (!status.ok()) return Annotate(status, path_ + "/state.json");
   return record;
 }
 

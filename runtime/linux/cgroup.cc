@@ -313,7 +313,7 @@ StatusOr<CgroupPaths> CreateChildCgroup(const CgroupPaths& paths, absl::string_v
 Status RemoveCgroup(const CgroupPaths& paths, std::chrono::milliseconds patience) {
   const Clock::time_point deadline = Clock::now() + patience;
   while (true) {
-    const Status status = RemoveEverywhere(paths);
+    Status status = RemoveEverywhere(paths);
     if (status.ok() || ErrnoOf(status) != EBUSY || Clock::now() >= deadline) return status;
     AwaitChange(paths, deadline);
   }

@@ -105,7 +105,7 @@ Status JoinCgroup(const CgroupPaths& paths, pid_t pid) {
 
 Status KillCgroup(const CgroupPaths& paths) {
   if (!paths.unified_dir.empty()) {
-    const Status status = WriteFileAt(AT_FDCWD, paths.unified_dir + "/cgroup.kill", "1");
+    Status status = WriteFileAt(AT_FDCWD, paths.unified_dir + "/cgroup.kill", "1");
     const int error = ErrnoOf(status);
     if (status.ok() || error == ENODEV) return absl::OkStatus();
     if (error == ENOENT && access(paths.unified_dir.c_str(), F_OK) != 0) return absl::OkStatus();

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Builds what the lane runs into the cache folder ($GANTRY_CACHE, default build/conformance), each piece once.
 #
-#   tools.sh [critest] [crictl] [busybox] [programs] [ginkgo] [streamclient] [kubelet] [containerd] [runc]     default: the first four
+#   tools.sh [critest] [crictl] [busybox] [programs] [ginkgo] [streamclient] [kubelet] [kube-apiserver] [kubectl] [etcd]
+#            [containerd] [runc]     default: the first four
 #
 # critest, crictl, containerd (with its shim) and runc are built from their Go modules, at the versions and with the
 # dependencies that their authors pinned. busybox is built from Debian's source package. Exit status 77: no fit Go.
@@ -70,16 +71,22 @@ build_streamclient() {
   (cd "$tests" && GOFLAGS=-mod=readonly GOWORK=off nice go build -p "$jobs" -o "$bin/streamclient" ./integration/streamclient)
 }
 
-# Its module is tests/kubelet. A kubelet without a version would not start.
-build_kubelet() {
+# Of the module tests/kubelet. The programs of Kubernetes do not start without a version.
+# usage: of_the_cluster NAME MODULE PACKAGE   (the module whose version in go.mod is the program's)
+of_the_cluster() {
   local version
-  version=$(sed -n 's/.*k8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' "$repository/tests/kubelet/go.mod")
-  present kubelet "$version" && return
+  version=$(sed -n "s|.*${2//./\\.} \\(v[0-9.]*\\)$|\\1|p" "$repository/tests/kubelet/go.mod")
+  present "$1" "$version" && return
   need_go
   (cd "$repository/tests/kubelet" && GOFLAGS=-mod=readonly GOWORK=off nice go build -p "$jobs" \
-    -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "$bin/kubelet" k8s.io/kubernetes/cmd/kubelet)
-  note kubelet "$version"
+    -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "$bin/$1" "$3")
+  note "$1" "$version"
 }
+
+build_kubelet() { of_the_cluster kubelet k8s.io/kubernetes k8s.io/kubernetes/cmd/kubelet; }
+build_kube-apiserver() { of_the_cluster kube-apiserver k8s.io/kubernetes k8s.io/kubernetes/cmd/kube-apiserver; }
+build_kubectl() { of_the_cluster kubectl k8s.io/kubernetes k8s.io/kubernetes/cmd/kubectl; }
+build_etcd() { of_the_cluster etcd go.etcd.io/etcd/server/v3 go.etcd.io/etcd/server/v3; }
 
 build_containerd() {
   present containerd "${containerd[1]}" && present containerd-shim-runc-v2 "${containerd[1]}" && return

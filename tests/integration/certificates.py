@@ -16,13 +16,13 @@ class Authority:
         _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
                  "-subj", f"/CN={name}", "-keyout", self._key, "-out", self.certificate)
 
-    def sign(self, name, usage):
+    def sign(self, name, usage, organization=""):
         """Returns the paths of a certificate and its key. `usage`: serverAuth (for 127.0.0.1) or clientAuth."""
         certificate, key, request = (self.folder / f"{name}.{end}" for end in ("crt", "key", "csr"))
         extensions = self.folder / f"{name}.ext"
         extensions.write_text(f"extendedKeyUsage={usage}\nsubjectAltName=IP:127.0.0.1\n")
-        _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
-                 "-keyout", key, "-out", request)
+        _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
+                 f"/O={organization}/CN={name}" if organization else f"/CN={name}", "-keyout", key, "-out", request)
         _openssl("x509", "-req", "-in", request, "-days", "2", "-CA", self.certificate, "-CAkey", self._key,
                  "-CAcreateserial", "-extfile", extensions, "-out", certificate)
         return certificate, key

@@ -60,17 +60,22 @@ def write_archive(path, name, manifest):
 
 
 class Registry:
-    """Debian's docker-registry on loopback, with storage of its own."""
+    """Debian's docker-registry on loopback, with storage of its own, or with `store_of` another one.
 
-    def __init__(self, folder):
+    `password_file`: in the format of htpasswd with bcrypt; nobody else is let in, to pull or to push.
+    """
+
+    def __init__(self, folder, store_of=None, password_file=None):
         self._folder = pathlib.Path(folder)
+        self.store = store_of.store if store_of else self._folder / "store"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
         settings = self._folder / "registry.yml"
+        door = f"auth: {{htpasswd: {{realm: tests, path: {password_file}}}}}\n" if password_file else ""
         settings.write_text(
-            "version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\n"
-            f"storage: {{filesystem: {{rootdirectory: {self._folder}/store}}}}\nhttp: {{addr: {self.address}}}\n")
+            "version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\n" + door +
+            f"storage: {{filesystem: {{rootdirectory: {self.store}}}}}\nhttp: {{addr: {self.address}}}\n")
         with open(self._folder / "registry.log", "wb") as log:
             self._process = subprocess.Popen(["docker-registry", "serve", settings], stdin=subprocess.DEVNULL,
                                              stdout=log, stderr=log, env={"OTEL_TRACES_EXPORTER": "none",
@@ -92,7 +97,7 @@ class Registry:
 
     def blob_path(self, digest):
         kind, _, name = digest.partition(":")
-        return self._folder / "store/docker/registry/v2/blobs" / kind / name[:2] / name / "data"
+        return self.store / "docker/registry/v2/blobs" / kind / name[:2] / name / "data"
 
     def stop(self):
         self._process.kill()

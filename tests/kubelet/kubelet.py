@@ -9,6 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from control_plane import ADDRESS
 from daemon import wait_until
 
 NODE = "node"
@@ -16,10 +17,10 @@ API = "https://127.0.0.1:10250"
 
 
 class Kubelet:
-    """The process. `daemon`: its runtime; `gates`: feature gates by name."""
+    """The process. `daemon`: its runtime; `gates`: feature gates by name; `cluster`: the control plane, or none."""
 
-    def __init__(self, program, daemon, gates):
-        self._program, self._daemon = program, daemon
+    def __init__(self, program, daemon, gates, cluster=None):
+        self._program, self._daemon, self._cluster = program, daemon, cluster
         self.folder = daemon.folder / "kubelet"
         self.log = daemon.folder / "kubelet.log"
         self.manifests = self.folder / "manifests"
@@ -28,6 +29,8 @@ class Kubelet:
         # Its certificate is one that it has made itself.
         self._trust = ssl.create_default_context()
         self._trust.check_hostname, self._trust.verify_mode = False, ssl.CERT_NONE
+        if cluster:
+            self._trust.load_cert_chain(*cluster.client_pair)
         for folder in (self.manifests, self.pod_logs):
             folder.mkdir(parents=True)
         self._config = self.folder / "config.json"
@@ -39,19 +42,31 @@ class Kubelet:
             "containerRuntimeEndpoint": f"unix://{self._daemon.socket}",
             "staticPodPath": str(self.manifests), "fileCheckFrequency": "1s", "podLogsDir": str(self.pod_logs),
             "cgroupRoot": f"/{self._daemon.cgroup}", "failCgroupV1": False, "enforceNodeAllocatable": [],
-            "address": "127.0.0.1", "healthzPort": 0, "readOnlyPort": 0,
-            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
-            "authorization": {"mode": "AlwaysAllow"},
+            "healthzPort": 0, "readOnlyPort": 0, **self._door(),
             "failSwapOn": False, "oomScoreAdj": 0, "makeIPTablesUtilChains": False, "evictionHard": {},
             "volumePluginDir": str(self.folder / "plugins"), "shutdownGracePeriod": "0s",
             "featureGates": gates,
         }
 
+    def _door(self):
+        """Where its own API listens, and whom it lets in."""
+        if not self._cluster:
+            return {"address": "127.0.0.1", "authorization": {"mode": "AlwaysAllow"},
+                    "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}}}
+        return {"address": "0.0.0.0", "authorization": {"mode": "Webhook"}, "authentication": {
+            "anonymous": {"enabled": False}, "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(self._cluster.authority.certificate)}}}
+
+    def _flags(self):
+        if not self._cluster:
+            return ["--node-ip", "127.0.0.1"]
+        return ["--node-ip", ADDRESS, "--kubeconfig", self._cluster.agent]
+
     def start(self):
         for controller in self._hierarchies():
             (controller / self._daemon.cgroup).mkdir(exist_ok=True)
         command = [self._program, "--config", self._config, "--root-dir", self.folder / "root", "--cert-dir",
-                   self.folder / "pki", "--hostname-override", NODE, "--node-ip", "127.0.0.1", "--v", "3"]
+                   self.folder / "pki", "--hostname-override", NODE, "--v", "3", *self._flags()]
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(self._answers, f"the kubelet answers (log: {self.log})", 60)

@@ -1,9 +1,12 @@
 """What every test here starts from: a gantryd, a kubelet over it, and pods from files."""
 
 import os
+import pathlib
 
 from case import BASE, GantryTest, pids_of, wait_until
 from kubelet import Kubelet
+
+PROGRAMS = pathlib.Path(os.environ["CLUSTER_BIN"])
 
 
 def container(name, *command, **more):
@@ -24,7 +27,11 @@ class KubeletCase(GantryTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.kubelet = Kubelet(os.environ["KUBELET"], cls.daemon, cls.gates)
+        cls.start_kubelet()
+
+    @classmethod
+    def start_kubelet(cls, cluster=None):
+        cls.kubelet = Kubelet(PROGRAMS / "kubelet", cls.daemon, cls.gates, cluster)
         cls.addClassCleanup(cls._end_kubelet)
         cls.kubelet.start()
 
@@ -40,6 +47,9 @@ class KubeletCase(GantryTest):
     def _end(self):
         for name in self.names:
             self.kubelet.take_away(name)
+        self._end_in_runtime()
+
+    def _end_in_runtime(self):
         wait_until(lambda: not self.crictl("pods", "-q", "--state", "ready").split(), "the kubelet has ended its pods", 60)
         self.remove_everything()  # the kubelet would, within a minute
         self.assertEqual([], self.containers())
@@ -49,13 +59,17 @@ class KubeletCase(GantryTest):
         self.kubelet.put(pod(name, *containers, **more))
         self.names.append(name)
 
+    def statuses(self):
+        """What is told of each pod, by name."""
+        return {name: found.get("status", {}) for name, found in self.kubelet.pods().items()}
+
     def run_until(self, name, condition, what, seconds=60):
         """Waits for a condition on the status that the kubelet tells of a pod, and returns the status."""
         last = {}
 
         def holds():
             last.clear()
-            last.update(self.kubelet.pods().get(name, {}).get("status", {}))
+            last.update(self.statuses().get(name, {}))
             return last and condition(last)
 
         try:
@@ -77,7 +91,8 @@ def is_ready(status):
 
 def of(status, name, kind="containerStatuses"):
     """The status of one container."""
-    return next((one for one in status.get(kind, []) if one["name"] == name), {"state": {}, "restartCount": 0})
+    found = next((one for one in status.get(kind, []) if one["name"] == name), {})
+    return {"state": {}, "lastState": {}, "restartCount": 0, **found}
 
 
-__all__ = ["KubeletCase", "container", "is_ready", "of", "pod", "wait_until"]
+__all__ = ["PROGRAMS", "KubeletCase", "container", "is_ready", "of", "pod", "wait_until"]

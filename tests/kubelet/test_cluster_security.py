@@ -78,7 +78,7 @@ class ClusterSecurity(ClusterCase):
     def test_processes_of_a_pod_see_one_another_when_asked(self):
         self.run_ready("sharing", container("one", *SLEEP), container("two", "sleep", "54321"), shareProcessNamespace=True)
         self.assertIn("sleep 54321", self.inside("sharing", "ps"))
-        self.inside("sharing", "pkill", "-9", "-f", "sleep 54321")
+        self.inside("sharing", "sh", "-c", "kill -9 $(pidof sleep)")
         self.run_until("sharing", lambda now: of(now, "two")["restartCount"] == 1, "started again")
         self.assertEqual(0, of(self.statuses()["sharing"], "one")["restartCount"])
 

@@ -1,9 +1,11 @@
 // gantryd: reads its configuration, takes the locks, opens what it keeps on disk, finds its pods
 // again and serves CRI.
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <iostream>
 #include <optional>
@@ -22,6 +24,7 @@
 #include "cri/server.h"
 #include "cri/store/directory_lock.h"
 #include "runtime/linux/file.h"
+#include "runtime/linux/mount.h"
 
 namespace gantry::cri {
 namespace {
@@ -53,12 +56,24 @@ std::string BinaryDirectory(const Config& config) {
   return std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
 }
 
+// Where root file systems are attached, inside of containers alone. There the mount that has the
+// place becomes private when a volume is to be Bidirectional; were it the host's /run or /, volumes
+// on it would go out of their peer group with it.
+Status MakeMountOfItsOwn(const std::string& place) {
+  struct mount_attr make_private = {};
+  make_private.propagation = MS_PRIVATE;
+  const Status done = SetMountAttributesAt(place, make_private, /*recursive=*/false);
+  if (ErrnoOf(done) != EINVAL) return done;  // EINVAL: no mount yet
+  RETURN_IF_ERROR(Mount(place, place, "", MS_BIND));
+  return SetMountAttributesAt(place, make_private, /*recursive=*/false);
+}
+
 Status MakeFolders(const Config& config) {
   for (const auto& [path, mode] :
        {std::pair(config.root + "/containers", 0700), std::pair(config.state + "/pods", 0711),
         std::pair(config.state + "/netns", 0711), std::pair(config.state + "/rootfs", 0711)})
     RETURN_IF_ERROR(MakeDirectories(AT_FDCWD, path, static_cast<mode_t>(mode)).status());
-  return absl::OkStatus();
+  return MakeMountOfItsOwn(config.state + "/rootfs");
 }
 
 // One cgroup for all shims, outside of the pods' limits: made once, where one for each would cost

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "cri/spec/container_spec.h"
+#include "cri/spec/user_namespace.h"
 
 namespace gantry::cri {
 namespace {
@@ -96,16 +97,20 @@ Status AddSecurity(const SpecInput& input, spec::Spec* spec) {
   spec->process->apparmor_profile = input.apparmor_profile;
   ASSIGN_OR_RETURN(spec->process->capabilities, CapabilitySpec(input));
   if (IsPrivileged(input)) return absl::OkStatus();
-  // An absent list and an empty one are the same on the wire: nobody gets an unmasked /proc by
-  // leaving a field out.
-  spec->linux_.masked_paths.assign(std::begin(kMaskedPaths), std::end(kMaskedPaths));
-  spec->linux_.readonly_paths.assign(std::begin(kReadonlyPaths), std::end(kReadonlyPaths));
-  if (security.masked_paths_size() > 0)
+  // An absent list and an empty one are the same on the wire. Kubelets send both lists, and empty
+  // ones for procMount Unmasked, which a pod in a user namespace alone may have. In the host's one
+  // nobody gets an unmasked /proc by leaving a field out.
+  const bool as_given = HasUserNamespace(NamespacesOf(*input.sandbox));
+  if (as_given || security.masked_paths_size() > 0)
     spec->linux_.masked_paths.assign(security.masked_paths().begin(),
                                      security.masked_paths().end());
-  if (security.readonly_paths_size() > 0)
+  else
+    spec->linux_.masked_paths.assign(std::begin(kMaskedPaths), std::end(kMaskedPaths));
+  if (as_given || security.readonly_paths_size() > 0)
     spec->linux_.readonly_paths.assign(security.readonly_paths().begin(),
                                        security.readonly_paths().end());
+  else
+    spec->linux_.readonly_paths.assign(std::begin(kReadonlyPaths), std::end(kReadonlyPaths));
   return absl::OkStatus();
 }
 

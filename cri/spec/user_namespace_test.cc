@@ -10,6 +10,7 @@ namespace gantry::cri {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::Field;
 using ::testing::HasSubstr;
 
@@ -156,6 +157,22 @@ TEST_F(SpecInUserNamespace, ADeviceIsTheHostsOwnNode) {
   EXPECT_EQ(spec->mounts.back().destination, "/dev/nothing");
   EXPECT_EQ(spec->mounts.back().source, "/dev/null");
   EXPECT_EQ(spec->linux_.resources->devices.back().access, "r");
+}
+
+TEST_F(SpecInUserNamespace, EmptyListsUnmaskProcAndOnTheHostTheyDoNot) {
+  ASSERT_TRUE(ContainerSpec(input_).ok());
+  EXPECT_TRUE(ContainerSpec(input_)->linux_.masked_paths.empty());
+  EXPECT_TRUE(ContainerSpec(input_)->linux_.readonly_paths.empty());
+  auto* security = container_.mutable_linux()->mutable_security_context();
+  security->add_masked_paths("/proc/kcore");
+  security->add_readonly_paths("/proc/sys");
+  EXPECT_THAT(ContainerSpec(input_)->linux_.masked_paths, ElementsAre("/proc/kcore"));
+  EXPECT_THAT(ContainerSpec(input_)->linux_.readonly_paths, ElementsAre("/proc/sys"));
+  container_.clear_linux();
+  sandbox_.clear_linux();
+  ASSERT_TRUE(ContainerSpec(input_).ok()) << ContainerSpec(input_).status();
+  EXPECT_THAT(ContainerSpec(input_)->linux_.masked_paths, Contains("/proc/kcore"));
+  EXPECT_THAT(ContainerSpec(input_)->linux_.readonly_paths, Contains("/proc/sys"));
 }
 
 TEST_F(SpecInUserNamespace, BidirectionalPropagationIsRefused) {

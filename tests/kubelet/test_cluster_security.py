@@ -75,6 +75,13 @@ class ClusterSecurity(ClusterCase):
         token = "/var/run/secrets/kubernetes.io/serviceaccount/token"
         self.assertIn(".", self.inside("mapped", "cat", token))
 
+    def test_all_of_proc_is_shown_where_it_may_be(self):
+        """procMount, which the API server takes in a user namespace alone."""
+        self.run_ready("shown", container("one", *SLEEP, securityContext={"procMount": "Unmasked"}),
+                       container("two", *SLEEP), hostUsers=False)
+        self.assertNotIn(" /proc/", self.inside("shown", "cat", "/proc/mounts"))
+        self.assertIn(" /proc/", self.inside("shown", "cat", "/proc/mounts", into="two"))
+
     def test_processes_of_a_pod_see_one_another_when_asked(self):
         self.run_ready("sharing", container("one", *SLEEP), container("two", "sleep", "54321"), shareProcessNamespace=True)
         self.assertIn("sleep 54321", self.inside("sharing", "ps"))

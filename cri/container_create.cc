@@ -16,6 +16,7 @@
 #include "cri/container_teardown.h"
 #include "cri/container_volumes.h"
 #include "cri/image_lookup.h"
+#include "cri/image_message.h"
 #include "cri/image_volumes.h"
 #include "cri/object_id.h"
 #include "cri/patience.h"
@@ -126,7 +127,9 @@ class ContainerCreation {
     record_.set_sandbox_id(sandbox_->id());
     record_.set_config(config().SerializeAsString());
     record_.set_image_id(image_->id);
-    record_.set_image_ref(image_->id);
+    const std::string& as_written = config().image().user_specified_image();
+    record_.set_image_ref(
+        DigestedReference(*image_, as_written.empty() ? config().image().image() : as_written));
     record_.set_image_name(config().image().image());
     record_.mutable_layers()->Assign(image_->layers.begin(), image_->layers.end());
     record_.set_state(v1::CONTAINER_CREATED);

@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
 #include "cri/spec/user.h"
+#include "imageservice/reference.h"
 #include "runtime/base/json.h"
 
 namespace gantry::cri {
@@ -74,6 +77,18 @@ v1::Image ImageMessage(const images::Image& image) {
   message.mutable_spec()->set_image(image.id);
   message.set_pinned(image.pinned);
   return message;
+}
+
+std::string DigestedReference(const images::Image& image, absl::string_view name) {
+  const StatusOr<images::Reference> wanted = images::ParseReference(name);
+  const std::string prefix = wanted.ok() ? absl::StrCat(wanted->Name(), "@") : "";
+  std::string found;
+  for (const std::string& digested : image.repo_digests) {
+    const bool from_there = wanted.ok() && absl::StartsWith(digested, prefix);
+    if (from_there && (wanted->digest.empty() || digested == wanted->Digested())) return digested;
+    if (found.empty()) found = digested;
+  }
+  return found.empty() ? image.id : found;
 }
 
 std::string ImageDetailJson(const images::Image& image, bool indented) {

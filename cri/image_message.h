@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "absl/strings/string_view.h"
+
 #include "cri/api.h"
 #include "imageservice/image.h"
 
@@ -11,6 +13,12 @@ namespace gantry::cri {
 // The same message for every reference that leads to the image. Of uid and username exactly one is
 // set (uid 0 when the image names no user); spec.image is the ID.
 v1::Image ImageMessage(const images::Image& image);
+
+// The image as a user can pull it again: NAME@DIGEST, of the repository in `name` where it was
+// pulled from there, else of the first one; an image without digests (imported): its ID. This is
+// image_ref of containers (api.proto: "digested reference to the image in use"), and so imageID in
+// the status of a pod.
+std::string DigestedReference(const images::Image& image, absl::string_view name);
 
 // Everything that is known of the image, for reading: names, layers and "imageSpec", its
 // configuration with the keys of the OCI image specification (config.md).

@@ -32,6 +32,29 @@ TEST(ImageMessage, ListsNamesInOrder) {
   EXPECT_THAT(message.repo_digests(), ElementsAre("docker.io/a@sha256:1", "docker.io/z@sha256:2"));
 }
 
+TEST(DigestedReference, IsOfTheRepositoryThatTheUserNamed) {
+  images::Image image = Busybox();
+  image.repo_digests = {"docker.io/library/a@sha256:1", "docker.io/library/zz@sha256:3",
+                        "docker.io/library/z@sha256:2"};
+  EXPECT_EQ(DigestedReference(image, "z:latest"), "docker.io/library/z@sha256:2");
+  EXPECT_EQ(DigestedReference(image, "docker.io/library/a"), "docker.io/library/a@sha256:1");
+  EXPECT_EQ(DigestedReference(image, "elsewhere.example/z:1"), "docker.io/library/a@sha256:1");
+  EXPECT_EQ(DigestedReference(image, "sha256:ab"), "docker.io/library/a@sha256:1");
+}
+
+TEST(DigestedReference, IsTheDigestThatTheUserNamed) {
+  images::Image image = Busybox();
+  const std::string wanted = "docker.io/library/z@sha256:" + std::string(64, 'b');
+  image.repo_digests = {"docker.io/library/z@sha256:" + std::string(64, 'a'), wanted};
+  EXPECT_EQ(DigestedReference(image, wanted), wanted);
+}
+
+TEST(DigestedReference, IsTheIdWithoutDigests) {
+  images::Image image = Busybox();
+  image.repo_digests.clear();
+  EXPECT_EQ(DigestedReference(image, "docker.io/library/busybox:1"), "sha256:ab");
+}
+
 TEST(ImageMessage, KeepsThePin) {
   images::Image image = Busybox();
   image.pinned = true;

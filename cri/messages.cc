@@ -7,6 +7,7 @@
 #include "cri/container.h"
 #include "cri/image_volumes.h"
 #include "cri/sandbox.h"
+#include "imageservice/reference.h"
 
 namespace gantry::cri {
 
@@ -57,12 +58,27 @@ v1::PodSandboxStatus SandboxStatusMessage(const Sandbox& sandbox) {
   return message;
 }
 
+namespace {
+
+// Kubelets ask for an image by the ID that PullImage gave them; people know it by the name in the
+// pod, and find it in the pod's status by this message.
+v1::ImageSpec ImageForPeople(const Container& container) {
+  v1::ImageSpec image = container.config->image();
+  if (image.image() != container.record.image_id()) return image;
+  const StatusOr<images::Reference> written = images::ParseReference(image.user_specified_image());
+  if (!written.ok()) return image;
+  image.set_image(written->ToString());
+  return image;
+}
+
+}  // namespace
+
 v1::Container ContainerSummary(const Container& container) {
   v1::Container message;
   message.set_id(container.id());
   message.set_pod_sandbox_id(container.record.sandbox_id());
   *message.mutable_metadata() = container.config->metadata();
-  *message.mutable_image() = container.config->image();
+  *message.mutable_image() = ImageForPeople(container);
   message.set_image_ref(container.record.image_ref());
   message.set_image_id(container.record.image_id());
   message.set_state(static_cast<v1::ContainerState>(container.record.state()));
@@ -82,7 +98,7 @@ v1::ContainerStatus ContainerStatusMessage(const Container& container) {
   message.set_started_at(record.started_at_ns());
   message.set_finished_at(record.finished_at_ns());
   message.set_exit_code(record.exit_code());
-  *message.mutable_image() = container.config->image();
+  *message.mutable_image() = ImageForPeople(container);
   message.set_image_ref(record.image_ref());
   message.set_image_id(record.image_id());
   message.set_reason(record.reason());

@@ -11,7 +11,7 @@
 #   lint         figures, names, includes, format, tidy; alone it looks at all files (tests/lint)
 #   fuzz         every fuzz target for FUZZ_SECONDS (default 30) over its corpus (tests/fuzz)
 #   node         root tests on a kernel 6.1 with cgroup v2, a few power cuts, critest's specs of AppArmor there (tests/node)
-#   kubelet      a real kubelet over the real binaries (tests/kubelet); its first build takes minutes
+#   kubelet      a real kubelet over the real binaries, alone and behind an API server (tests/kubelet); the first build takes minutes
 #   bench        the measurements beside containerd and runc (tests/bench); counts as one test
 #   asan, tsan   the unit tests, and the root tests with asan, under a sanitizer: builds of their own
 #

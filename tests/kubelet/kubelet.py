@@ -41,6 +41,7 @@ class Kubelet:
             "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
             "containerRuntimeEndpoint": f"unix://{self._daemon.socket}",
             "staticPodPath": str(self.manifests), "fileCheckFrequency": "1s", "podLogsDir": str(self.pod_logs),
+            "containerLogMaxSize": "256Ki", "containerLogMonitorInterval": "3s",
             "cgroupRoot": f"/{self._daemon.cgroup}", "failCgroupV1": False, "enforceNodeAllocatable": [],
             "healthzPort": 0, "readOnlyPort": 0, **self._door(),
             "failSwapOn": False, "oomScoreAdj": 0, "makeIPTablesUtilChains": False, "evictionHard": {},

@@ -41,6 +41,20 @@ class ClusterCommands(ClusterCase):
         follower.communicate(timeout=60)
         self.assertEqual(0, follower.returncode, "the follower ends with the container")
 
+    def test_a_log_is_followed_over_its_rotations(self):
+        writer = "i=0; while :; do echo $i $(printf %0200d 0); i=$((i + 1)); [ $((i % 100)) = 0 ] && sleep 0.1; done"
+        self.run_ready("rotated", container("one", "sh", "-c", writer))
+        follower = self.kubectl.start("logs", "-f", "rotated")
+        self.addCleanup(follower.stdout.close)
+        rotated, number = [], 0
+        while len(rotated) < 2:
+            for _ in range(500):
+                self.assertEqual(f"{number} ", follower.stdout.readline()[:len(str(number)) + 1], f"rotated: {rotated}")
+                number += 1
+            rotated = list(self.kubelet.pod_logs.glob("default_rotated_*/one/0.log.*"))
+        follower.kill()
+        follower.wait()
+
     def test_the_log_of_the_life_before_is_kept(self):
         self.put("crashing", container("one", "sh", "-c", "echo life of $(cat /proc/sys/kernel/random/uuid); exit 7"))
         status = self.run_until("crashing", lambda now: of(now, "one")["restartCount"] == 1 and

@@ -76,8 +76,9 @@ class ClusterImages(ClusterCase):
         self._waiting("never", "ErrImageNeverPull")
 
     def test_the_image_of_a_pod_is_told_by_a_digest_that_can_be_pulled(self):
-        status = self.run_ready("tagged", container("one", *SLEEP))
-        self.assertRegex(of(status, "one")["imageID"], r"^docker\.io/library/base@sha256:[0-9a-f]{64}$")
-        status = self.run_ready("pinned", {**container("one", *SLEEP), "image": of(status, "one")["imageID"],
-                                           "imagePullPolicy": "Always"})
-        self.assertEqual(of(status, "one")["image"], of(status, "one")["imageID"])
+        tagged = of(self.run_ready("tagged", container("one", *SLEEP)), "one")
+        self.assertEqual("docker.io/library/base:1", tagged["image"])
+        self.assertRegex(tagged["imageID"], r"^docker\.io/library/base@sha256:[0-9a-f]{64}$")
+        pinned = of(self.run_ready("pinned", {**container("one", *SLEEP), "image": tagged["imageID"],
+                                              "imagePullPolicy": "Always"}), "one")
+        self.assertEqual((tagged["imageID"], tagged["imageID"]), (pinned["image"], pinned["imageID"]))

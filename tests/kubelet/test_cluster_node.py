@@ -98,6 +98,13 @@ class ClusterResize(ClusterCase):
         self.run_until("second", lambda now: self._told(now) == {"cpu": "500m", "memory": "64Mi"}, "changed", 120)
         self.assertEqual((0.5, 64 << 20), self._limits("second"))
 
+    def test_limits_of_the_pod_as_a_whole(self):
+        self.run_ready("whole", container("one", *SLEEP), container("two", *SLEEP),
+                       resources={"limits": {"cpu": "200m", "memory": "64Mi"}})
+        for name in ("one", "two"):
+            eater = "x=$(head -c 100000000 /dev/zero | tr '\\0' a); echo $x | wc -c"
+            self.assertNotEqual(0, self.kubectl.call("exec", "whole", "-c", name, "--", "sh", "-c", eater).status)
+
     def test_the_use_of_files_over_the_limit_ends_a_pod(self):
         """Ephemeral storage: the kubelet counts what the runtime tells."""
         writer = "dd if=/dev/zero of=/tmp/big bs=1M count=40; exec sleep 100000"

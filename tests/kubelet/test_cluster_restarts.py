@@ -49,6 +49,7 @@ class ClusterRestarts(ClusterCase):
         for name in staying:
             self.assertEqual((before[name]["containerID"], 0), (after[name]["containerID"], after[name]["restartCount"]))
             self._whole_log(name)
+            self.assertEqual(f"{name}\n", self.inside(name, "hostname"))
         self.assertEqual({}, {name: after[name] for name in going if after[name]["restartCount"] > 0})
         running = set(self.crictl("ps", "-q").split())
         self.assertEqual({one["containerID"].partition("://")[2] for one in after.values()}, running)

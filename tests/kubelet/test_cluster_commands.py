@@ -2,7 +2,7 @@
 
 import os
 
-from cluster_case import NODE, SLEEP, ClusterCase, container, of, pids_of, wait_until
+from cluster_case import NODE, SLEEP, ClusterCase, container, is_ready, of, pids_of, wait_until
 from kubectl import TRANSPORTS
 
 MIB = 1 << 20
@@ -56,9 +56,12 @@ class ClusterCommands(ClusterCase):
         follower.wait()
 
     def test_the_log_of_the_life_before_is_kept(self):
-        self.put("crashing", container("one", "sh", "-c", "echo life of $(cat /proc/sys/kernel/random/uuid); exit 7"))
-        status = self.run_until("crashing", lambda now: of(now, "one")["restartCount"] == 1 and
-                                "terminated" in of(now, "one")["lastState"], "started again", 90)
+        # The second life stays: of two dead containers the kubelet keeps one.
+        lives = "echo life of $(cat /proc/sys/kernel/random/uuid); [ -e /kept/once ] && exec sleep 100000; touch /kept/once; exit 7"
+        self.put("crashing", container("one", "sh", "-c", lives, volumeMounts=[{"name": "kept", "mountPath": "/kept"}]),
+                 volumes=[{"name": "kept", "emptyDir": {}}])
+        status = self.run_until("crashing", lambda now: of(now, "one")["restartCount"] == 1 and is_ready(now),
+                                "started again", 90)
         self.assertEqual(7, of(status, "one")["lastState"]["terminated"]["exitCode"])
         before = self.kubectl("logs", "crashing", "--previous")
         self.assertRegex(before, r"^life of \S+\n$")

@@ -68,8 +68,9 @@ class ClusterRestarts(ClusterCase):
         self.assertEqual([], left)
 
     def _restart_daemon(self):
-        self.daemon.kill()
-        self.daemon.start()
+        for _ in range(3):  # the second and third time in the midst of finding its pods again
+            self.daemon.kill()
+            self.daemon.start()
 
     def _restart_kubelet(self):
         self.kubelet.kill()

@@ -9,7 +9,6 @@
 #define JSON_NO_IO
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "nlohmann/json.hpp"
 
 #include "imageservice/archive_index.h"
@@ -181,7 +180,7 @@ class ArchiveSource : public ImageSource {
     NameLayoutImage(entry, image);
     std::vector<std::pair<std::string, ArchiveFile>> layers;
     for (const Descriptor& layer : manifest.layers) {
-      ASSIGN_OR_RETURN(const ArchiveFile file, index_.Find(BlobPath(layer.digest)));
+      ASSIGN_OR_RETURN(const ArchiveFile file, index_.Find(LayoutBlobPath(layer.digest)));
       if (file.size != layer.size) return WrongSize(layer, file.size);
       layers.emplace_back(layer.digest, file);
     }
@@ -213,16 +212,13 @@ class ArchiveSource : public ImageSource {
     image.repo_digests.push_back(absl::StrCat(reference->Name(), "@", entry.digest));
   }
 
-  static std::string BlobPath(const std::string& digest) {
-    return absl::StrCat("blobs/", absl::StrReplaceAll(digest, {{":", "/"}}));
-  }
   static Status WrongSize(const Descriptor& descriptor, uint64_t size) {
     return absl::DataLossError(absl::StrCat("blob ", descriptor.digest, " has ", size,
                                             " bytes, its descriptor says ", descriptor.size));
   }
 
   StatusOr<std::string> ReadBlob(const Descriptor& descriptor, size_t limit) const {
-    ASSIGN_OR_RETURN(std::string text, ReadFile(BlobPath(descriptor.digest), limit));
+    ASSIGN_OR_RETURN(std::string text, ReadFile(LayoutBlobPath(descriptor.digest), limit));
     if (text.size() != descriptor.size) return WrongSize(descriptor, text.size());
     ASSIGN_OR_RETURN(const std::string digest, DigestOf(text, descriptor.digest));
     if (digest == descriptor.digest) return text;

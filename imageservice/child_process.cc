@@ -2,8 +2,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <optional>
@@ -43,18 +43,19 @@ StatusOr<ChildProcess> ChildProcess::Start(const std::string& binary,
     process = Spawn(request);
   }
   RETURN_IF_ERROR(process.status());
-  return ChildProcess(*std::move(process));
+  return ChildProcess(*std::move(process), cgroup != nullptr);
 }
 
 ChildProcess::~ChildProcess() {
   if (pidfd_.valid()) End(std::chrono::milliseconds(0));
 }
 
-void ChildProcess::SetNice(int more) {
+void ChildProcess::SetBackground(bool background) {
   // Until it is reaped the number is its own.
-  if (!pidfd_.valid() || more == 0) return;
-  static_cast<void>(
-      setpriority(PRIO_PROCESS, static_cast<id_t>(pid_), getpriority(PRIO_PROCESS, 0) + more));
+  if (!pidfd_.valid() || !own_group_ || background == background_) return;
+  background_ = background;
+  const sched_param none = {};
+  static_cast<void>(sched_setscheduler(pid_, background ? SCHED_IDLE : SCHED_OTHER, &none));
 }
 
 std::string ChildProcess::End(std::chrono::milliseconds patience) {

@@ -26,18 +26,21 @@ class ChildProcess {
   ChildProcess& operator=(ChildProcess&&) = delete;
   ~ChildProcess();
 
-  // Lets others of its control group go first, by so much more than they let us (setpriority(2)). A
-  // failure is none: it costs time, no more.
-  void SetNice(int more);
+  // Lets it have what the others of its control group leave (SCHED_IDLE, sched(7)), or takes that
+  // back. Without such a group nothing is done: it would starve there. A failure costs time, no
+  // more.
+  void SetBackground(bool background);
 
   // Waits so long for it to exit by itself, then kills it. Returns "exit status 1", "signal 9".
   std::string End(std::chrono::milliseconds patience);
 
  private:
-  explicit ChildProcess(ClonedProcess process)
-      : pid_(process.pid), pidfd_(std::move(process.pidfd)) {}
+  ChildProcess(ClonedProcess process, bool own_group)
+      : pid_(process.pid), pidfd_(std::move(process.pidfd)), own_group_(own_group) {}
   pid_t pid_;
   UniqueFd pidfd_;  // none once it is reaped
+  bool own_group_;
+  bool background_ = false;
 };
 
 }  // namespace gantry::images

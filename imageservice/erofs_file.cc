@@ -20,17 +20,6 @@ constexpr size_t kMetaGather = 256u << 10;
 
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
-Status WriteAt(int fd, uint64_t at, absl::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(at));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return WriteError("write", "");
-    bytes.remove_prefix(static_cast<size_t>(n));
-    at += static_cast<uint64_t>(n);
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 uint64_t ErofsPlaceAfter(uint64_t end, size_t bytes) {
@@ -76,7 +65,7 @@ Status ErofsDataFile::Write(uint64_t offset, absl::string_view bytes) {
     const absl::string_view piece = bytes.substr(0, room);
     if (gathered_.empty() && piece.size() >= kDirectBytes) {
       Sum(at, piece);
-      RETURN_IF_ERROR(WriteAt(fd_, at, piece));
+      RETURN_IF_ERROR(WriteAt(fd_, at, piece, ""));
       gathered_at_ = at + piece.size();
     } else {
       gathered_.append(piece.data(), piece.size());
@@ -91,7 +80,7 @@ Status ErofsDataFile::Write(uint64_t offset, absl::string_view bytes) {
 Status ErofsDataFile::Flush() {
   if (gathered_.empty()) return absl::OkStatus();
   Sum(gathered_at_, gathered_);
-  RETURN_IF_ERROR(WriteAt(fd_, gathered_at_, gathered_));
+  RETURN_IF_ERROR(WriteAt(fd_, gathered_at_, gathered_, ""));
   gathered_at_ += gathered_.size();
   gathered_.clear();
   return absl::OkStatus();
@@ -147,7 +136,7 @@ StatusOr<uint64_t> ErofsMetaFile::Append(absl::string_view piece) {
 }
 
 Status ErofsMetaFile::Put(uint64_t at, absl::string_view bytes) {
-  RETURN_IF_ERROR(WriteAt(fd_, at, bytes));
+  RETURN_IF_ERROR(WriteAt(fd_, at, bytes, ""));
   for (; !bytes.empty(); bytes.remove_prefix(kErofsBlock)) {
     sums_.push_back(Crc32c(bytes.substr(0, kErofsBlock)));
   }
@@ -167,13 +156,13 @@ Status ErofsMetaFile::Patch(uint64_t at, uint32_t before, uint32_t after) {
   const size_t in_block = at % kErofsBlock;
   memcpy(change.data() + in_block, &difference, sizeof(difference));
   sums_[at / kErofsBlock] ^= RawCrc32c({change.data() + in_block, kErofsBlock - in_block}, 0);
-  return WriteAt(fd_, at, {reinterpret_cast<const char*>(&after), sizeof(after)});
+  return WriteAt(fd_, at, {reinterpret_cast<const char*>(&after), sizeof(after)}, "");
 }
 
 Status ErofsMetaFile::PutBlock(uint32_t block, absl::string_view bytes) {
   GANTRY_CHECK(block < 2 && bytes.size() == kErofsBlock);
   sums_[block] = Crc32c(bytes);
-  return WriteAt(fd_, block * kErofsBlock, bytes);
+  return WriteAt(fd_, block * kErofsBlock, bytes, "");
 }
 
 Status ErofsMetaFile::Flush() {
@@ -184,7 +173,7 @@ Status ErofsMetaFile::Flush() {
   return absl::OkStatus();
 }
 
-Status ErofsMetaFile::PutFooter(absl::string_view bytes) { return WriteAt(fd_, end(), bytes); }
+Status ErofsMetaFile::PutFooter(absl::string_view bytes) { return WriteAt(fd_, end(), bytes, ""); }
 
 uint32_t ErofsMetaFile::Sum(size_t first) const {
   return Crc32c({reinterpret_cast<const char*>(sums_.data() + first),

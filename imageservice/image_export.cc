@@ -8,10 +8,10 @@
 #define JSON_NO_IO
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include <nlohmann/json.hpp>
 
 #include "imageservice/digester.h"
+#include "imageservice/reference.h"
 #include "imageservice/tar_writer.h"
 #include "runtime/base/json.h"
 
@@ -23,11 +23,6 @@ using Json = nlohmann::json;
 constexpr char kManifestType[] = "application/vnd.oci.image.manifest.v1+json";
 constexpr char kConfigType[] = "application/vnd.oci.image.config.v1+json";
 constexpr char kLayerType[] = "application/vnd.oci.image.layer.v1.tar";
-
-std::string BlobPath(const std::string& digest) {
-  const std::pair<std::string, std::string> parts = absl::StrSplit(digest, ':');
-  return absl::StrCat("blobs/", parts.first, "/", parts.second);
-}
 
 struct ExportedImage {
   std::shared_ptr<const Image> image;
@@ -141,8 +136,8 @@ class Exporter {
     for (const ExportedImage& exported : images_) {
       Json layers = Json::array();
       for (const std::string& diff_id : exported.image->diff_ids)
-        layers.push_back(BlobPath(diff_id));
-      all.push_back({{"Config", BlobPath(exported.image->id)},
+        layers.push_back(LayoutBlobPath(diff_id));
+      all.push_back({{"Config", LayoutBlobPath(exported.image->id)},
                      {"RepoTags", exported.image->repo_tags},
                      {"Layers", std::move(layers)}});
     }
@@ -152,9 +147,10 @@ class Exporter {
   Status WriteBlobs(const ExportedImage& exported) {
     const Image& image = *exported.image;
     if (written_.insert(image.id).second)
-      RETURN_IF_ERROR(archive_.AddFile(BlobPath(image.id), exported.documents.config));
+      RETURN_IF_ERROR(archive_.AddFile(LayoutBlobPath(image.id), exported.documents.config));
     if (written_.insert(exported.manifest_digest).second)
-      RETURN_IF_ERROR(archive_.AddFile(BlobPath(exported.manifest_digest), exported.manifest));
+      RETURN_IF_ERROR(
+          archive_.AddFile(LayoutBlobPath(exported.manifest_digest), exported.manifest));
     for (size_t i = 0; i < image.layers.size(); ++i) {
       if (!written_.insert(image.diff_ids[i]).second) continue;
       RETURN_IF_ERROR_CONTEXT(WriteLayer(image.layers[i], image.diff_ids[i]),
@@ -165,7 +161,7 @@ class Exporter {
 
   Status WriteLayer(const std::string& layer, const std::string& diff_id) {
     ASSIGN_OR_RETURN(const uint64_t bytes, TarBytes(layer));
-    RETURN_IF_ERROR(archive_.Begin(BlobPath(diff_id), bytes));
+    RETURN_IF_ERROR(archive_.Begin(LayoutBlobPath(diff_id), bytes));
     ASSIGN_OR_RETURN(Digester digester, Digester::Make(diff_id));
     RETURN_IF_ERROR(ReadLayerTar(*store_, layer, options_, [&](absl::string_view piece) {
       digester.Update({piece.data(), piece.size()});

@@ -3,6 +3,7 @@
 #include <linux/capability.h>
 #include <linux/limits.h>
 #include <sys/statfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -108,6 +109,17 @@ Status WriteError(absl::string_view call, absl::string_view object) {
     return absl::ResourceExhaustedError(status.message());
   }
   return status;
+}
+
+Status WriteAt(int fd, uint64_t offset, absl::string_view bytes, absl::string_view object) {
+  while (!bytes.empty()) {
+    const ssize_t n = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return WriteError("write", object);
+    bytes.remove_prefix(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  return absl::OkStatus();
 }
 
 Status CheckFreeSpace(int fd, const LayerWriterLimits& limits, uint64_t more) {

@@ -60,6 +60,9 @@ Status CheckDevice(const TarEntry& entry);
 // as SyscallError.
 Status WriteError(absl::string_view call, absl::string_view object);
 
+// pwrite(2) of all of `bytes` at `offset`. As WriteError; `object` is named there.
+Status WriteAt(int fd, uint64_t offset, absl::string_view bytes, absl::string_view object);
+
 // kResourceExhausted when the file system of `fd` has less free than `limits` wants, or would have
 // with `more` bytes in it.
 Status CheckFreeSpace(int fd, const LayerWriterLimits& limits, uint64_t more = 0);

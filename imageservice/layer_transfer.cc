@@ -65,7 +65,6 @@ Status LayerTransfer::StartUnpacker(const UnpackerSetup& setup) {
   ASSIGN_OR_RETURN(ChildProcess unpacker,
                    ChildProcess::Start(setup.binary, {std::string(LayerFormName(setup.form))},
                                        std::move(fds), setup.cgroup));
-  unpacker.SetNice(setup.nice);
   if (data.valid()) write_behind_.emplace(std::move(data));
   unpacker_.emplace(std::move(unpacker));
   return absl::OkStatus();

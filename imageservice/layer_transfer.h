@@ -26,7 +26,6 @@ struct UnpackerSetup {
   std::string binary;
   LayerForm form = LayerForm::kErofs;
   const PullCgroup* cgroup = nullptr;           // may be null
-  int nice = 0;                                 // above ours: 0 to 19
   std::chrono::milliseconds patience{120'000};  // with one that does nothing
 };
 
@@ -48,6 +47,8 @@ class LayerTransfer {
 
   // What the puller says of the blob.
   void SetDownloaded(const Status& status);
+  // Of its unpacker.
+  void SetBackground(bool background) { unpacker_->SetBackground(background); }
   bool downloading() const { return !downloaded_.has_value(); }
 
   // Nothing while both halves are not known. OK: unpacked from a verified blob. An error is the one

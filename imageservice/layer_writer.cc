@@ -202,14 +202,8 @@ Status LayerWriter::OnData(uint64_t offset, absl::string_view bytes) {
     since_check_ = 0;
     RETURN_IF_ERROR(CheckFreeSpace(root_, limits_));
   }
-  while (!bytes.empty()) {
-    const ssize_t n = pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return WriteError("write", "");
-    bytes.remove_prefix(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
-  written_to_ = offset;
+  RETURN_IF_ERROR(WriteAt(file_.get(), offset, bytes, ""));
+  written_to_ = offset + bytes.size();
   if (written_to_ - flushed_to_ >= kFlushBytes) {
     // Starts the disk early, so that the wait at publication is short. Advice only.
     (void)sync_file_range(file_.get(), static_cast<off_t>(flushed_to_),

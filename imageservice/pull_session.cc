@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,7 +17,6 @@ namespace gantry::images {
 namespace {
 
 constexpr size_t kLayersAtOnce = 4;
-constexpr int kMaxNice = 10;
 constexpr int kPollMs = 1000;  // bounds the wait for a verdict
 constexpr int kPullerPatienceFactor = 8;
 
@@ -155,6 +153,7 @@ Status PullSession::StartLayers() {
     RETURN_IF_ERROR_CONTEXT(StartTransfer(layer), absl::StrCat("layer ", digest));
     ++running;
   }
+  SetPriorities();
   return absl::OkStatus();
 }
 
@@ -170,17 +169,16 @@ StatusOr<bool> PullSession::UseExisting(Layer& layer) {
   return true;
 }
 
-// Processors are shared in proportion to the sizes of what is being unpacked, so that all end at
-// about the same time: one that is left over would have one processor only. A step of nice is a
-// factor of 1.25 (sched(7)).
-int PullSession::NiceOf(uint64_t size) const {
-  uint64_t biggest = 1;
-  for (const auto& [digest, layer] : layers_) {
-    if (!layer.done) biggest = std::max(biggest, layer.found.size);
+// The biggest layer goes first, the others have what it leaves: one that is left over at the end
+// would have one processor only.
+void PullSession::SetPriorities() {
+  bool background = false;
+  for (const std::string& digest : order_) {
+    Layer& layer = layers_.at(digest);
+    if (layer.transfer == nullptr) continue;
+    layer.transfer->SetBackground(background);
+    background = true;
   }
-  const double smaller =
-      static_cast<double>(biggest) / static_cast<double>(std::max<uint64_t>(size, 1));
-  return std::clamp(static_cast<int>(std::log(smaller) / std::log(1.25)), 0, kMaxNice);
 }
 
 Status PullSession::StartTransfer(Layer& layer) {
@@ -189,7 +187,6 @@ Status PullSession::StartTransfer(Layer& layer) {
       LayerTransfer::Start(services_.store, {.binary = services_.options->unpacker_binary,
                                              .form = services_.options->layer_form,
                                              .cgroup = services_.cgroup,
-                                             .nice = NiceOf(layer.found.size),
                                              .patience = services_.options->child_timeout}));
   const UniqueFd memory = layer.transfer->TakeRingMemory();
   const UniqueFd socket = layer.transfer->TakeRingSocket();

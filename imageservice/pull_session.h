@@ -62,7 +62,7 @@ class PullSession {
   Status StartLayers();
   StatusOr<bool> UseExisting(Layer& layer);
   Status StartTransfer(Layer& layer);
-  int NiceOf(uint64_t size) const;
+  void SetPriorities();
   Status FinishLayers();
   Status FinishLayer(Layer& layer, const Status& verdict);
   // The file that keeps what comes of a big layer, if there may be one.

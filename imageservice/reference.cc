@@ -156,6 +156,11 @@ std::string DigestFileName(absl::string_view digest) {
   return absl::StrReplaceAll(digest, {{":", "-"}});
 }
 
+std::string LayoutBlobPath(absl::string_view digest) {
+  GANTRY_CHECK(IsDigest(digest));
+  return absl::StrCat("blobs/", absl::StrReplaceAll(digest, {{":", "/"}}));
+}
+
 std::string Reference::Name() const { return absl::StrCat(registry, "/", repository); }
 
 std::string Reference::Tagged() const { return tag.empty() ? "" : absl::StrCat(Name(), ":", tag); }

@@ -24,6 +24,9 @@ Status CheckDigest(absl::string_view text);
 // one aborts.
 std::string DigestFileName(absl::string_view digest);
 
+// Where an OCI image layout keeps the blob: "blobs/sha256/ab…" (image-layout.md, Blobs). As above.
+std::string LayoutBlobPath(absl::string_view digest);
+
 // A normalised reference: registry and repository are never empty, and of tag and digest at least
 // one is set.
 struct Reference {

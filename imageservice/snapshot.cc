@@ -65,6 +65,7 @@ std::vector<std::string> Names(const std::string& directory) {
 
 std::vector<std::string> PathsOf(const std::vector<ReadyLayer>& layers) {
   std::vector<std::string> paths;
+  paths.reserve(layers.size());
   for (const ReadyLayer& layer : layers) paths.push_back(layer.path);
   return paths;
 }

@@ -40,17 +40,6 @@ uint64_t NumberAt(const char* at, size_t bytes) {
   return le64toh(little);
 }
 
-Status WriteAt(int fd, absl::string_view bytes, uint64_t* offset) {
-  while (!bytes.empty()) {
-    const ssize_t n = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(*offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return WriteError("pwrite", "recipe");
-    bytes.remove_prefix(static_cast<size_t>(n));
-    *offset += static_cast<uint64_t>(n);
-  }
-  return absl::OkStatus();
-}
-
 Status Damaged(absl::string_view why) {
   return absl::DataLossError(absl::StrCat("the layer's recipe is damaged: ", why));
 }
@@ -76,7 +65,8 @@ struct TarRecipeWriter::State {
       ZSTD_outBuffer to = {out.data(), out.size(), 0};
       const size_t left = ZSTD_compressStream2(compressor.get(), &to, &in, directive);
       if (ZSTD_isError(left)) return absl::InternalError(ZSTD_getErrorName(left));
-      RETURN_IF_ERROR(WriteAt(fd, {out.data(), to.pos}, &written));
+      RETURN_IF_ERROR(WriteAt(fd, written, {out.data(), to.pos}, "recipe"));
+      written += to.pos;
       if (directive == ZSTD_e_end ? left == 0 : in.pos == in.size) return absl::OkStatus();
     }
   }

@@ -16,7 +16,7 @@ using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
 using Key = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
 using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;
 
-constexpr long kDay = 24 * 3600;
+constexpr long kDay = 24L * 3600;
 
 Key MakeKey() {
   Key key(EVP_EC_gen("P-256"), EVP_PKEY_free);

@@ -87,7 +87,7 @@ class ArchiveSource : public ImageSource {
     Status status;
     const nlohmann::json document = {{"images", std::move(list)}};
     std::vector<SavedImage> saved;
-    JsonReader(document, status).ForEach("images", [&](JsonReader reader) {
+    JsonReader(document, status).ForEach("images", [&](const JsonReader& reader) {
       SavedImage image;
       reader.Read("Config", image.config);
       reader.Read("RepoTags", image.tags);
@@ -96,7 +96,7 @@ class ArchiveSource : public ImageSource {
         reader.Fail("Layers", "are too many");
       if (status.ok()) saved.push_back(std::move(image));
     });
-    RETURN_IF_ERROR_CONTEXT(status, "manifest.json");
+    if (!status.ok()) return Annotate(status, "manifest.json");
     std::vector<FoundImage> images;
     for (const SavedImage& image : saved) {
       ASSIGN_OR_RETURN_CONTEXT(FoundImage found, ReadSaved(image), image.config);

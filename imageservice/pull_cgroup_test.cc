@@ -1,6 +1,10 @@
 // Pullers and unpackers in a group of their own.
 #include "imageservice/pull_cgroup.h"
 
+#include <sched.h>
+
+#include <set>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -12,6 +16,8 @@
 
 namespace gantry::images {
 namespace {
+
+using ::testing::Contains;
 
 class PullsInACgroup : public PullTest {
  protected:
@@ -73,6 +79,37 @@ TEST_F(PullsInACgroup, AllChildrenAreInItAndItsWeightsAreLow) {
   } else if (std::filesystem::exists(paths_.unified_dir + "/cpu.weight")) {
     EXPECT_EQ(ReadText(paths_.unified_dir + "/cpu.weight"), "20\n");
   }
+}
+
+TEST_F(PullsInACgroup, TheBiggestLayerGoesFirst) {
+  TestImage image;  // the biggest ends first, and the next one takes its place
+  image.AddLayer(TarWithFile("small", 2'000'000, 1), TestCompression::kNone)
+      .AddLayer(TarWithFile("big", 4'000'000, 2), TestCompression::kNone)
+      .AddLayer(TarWithFile("middle", 3'000'000, 3), TestCompression::kNone);
+  FaultRegistry registry;
+  registry.memory().Add("a/b", "1", image);
+  registry.Break(image.layers()[0].digest, Throttle(500'000));
+  registry.Break(image.layers()[1].digest, Throttle(4'000'000));
+  registry.Break(image.layers()[2].digest, Throttle(500'000));
+  std::set<std::pair<size_t, size_t>>
+      seen;  // unpackers, and how many of them are in the background
+  PullRequest request;
+  request.reference = absl::StrCat(registry.host(), "/a/b:1");
+  request.cancelled = [&] {
+    size_t all = 0, background = 0;
+    for (const int pid : ChildPids()) {
+      if (ReadText(absl::StrCat("/proc/", pid, "/comm")) != "gantry-unpacker\n") continue;
+      ++all;
+      background += sched_getscheduler(pid) == SCHED_IDLE ? 1 : 0;
+    }
+    seen.insert({all, background});
+    return false;
+  };
+  const auto pulled = puller_->Pull(request);
+  ASSERT_TRUE(pulled.ok()) << pulled.status();
+  EXPECT_THAT(seen, Contains(std::pair<size_t, size_t>(3, 2)));
+  EXPECT_THAT(seen, Contains(std::pair<size_t, size_t>(2, 1)));
+  EXPECT_THAT(seen, Contains(std::pair<size_t, size_t>(1, 0)));
 }
 
 TEST_F(PullsInACgroup, AGroupThatSomebodyRemovedIsNoReasonNotToPull) {

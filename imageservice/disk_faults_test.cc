@@ -160,7 +160,11 @@ TEST_P(DiskFaults, ADiskWithoutInodesIsResourceExhausted) {
   // The folder of a layer and a part of what is in it; then all but the folder.
   for (const uint64_t room : {4u, 2u, 1u, 0u}) {
     SCOPED_TRACE(room);
-    Remount(directory_, absl::StrCat("nr_inodes=", used + room));
+    // Refused until the kernel has let go of what the last try removed.
+    const std::string inodes = absl::StrCat("nr_inodes=", used + room);
+    ASSERT_TRUE(Eventually([&] {
+      return mount("", directory_.c_str(), nullptr, MS_REMOUNT, inodes.c_str()) == 0;
+    })) << strerror(errno);
     const Status status = Try();
     if (status.ok()) continue;  // the EROFS form needs no more
     EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;

@@ -36,14 +36,16 @@ StatusOr<ChildProcess> ChildProcess::Start(const std::string& binary,
   }
   request.fds = std::move(fds);
   request.new_session = true;
+  bool own_group = cgroup != nullptr;
   StatusOr<ClonedProcess> process = Spawn(request);
   if (!process.ok() && request.cgroup_fd >= 0) {
     // Somebody has removed the group, or changed what it is good for: a pull is worth more.
     request.cgroup_fd = -1;
+    own_group = false;
     process = Spawn(request);
   }
   RETURN_IF_ERROR(process.status());
-  return ChildProcess(*std::move(process), cgroup != nullptr);
+  return ChildProcess(*std::move(process), own_group);
 }
 
 ChildProcess::~ChildProcess() {

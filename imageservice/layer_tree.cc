@@ -16,6 +16,7 @@
 #include "absl/strings/str_split.h"
 
 #include "imageservice/tree_walk.h"
+#include "runtime/linux/file.h"
 
 namespace gantry::images {
 namespace {
@@ -62,8 +63,13 @@ Status ChangeMode(int parent, const std::string& name, uint32_t mode) {
     return absl::OkStatus();
   }
   if (errno != ENOSYS) return WriteError("chmod", name);
-  if (fchmodat(parent, name.c_str(), mode, 0) != 0) return WriteError("chmod", name);
-  return absl::OkStatus();
+  const UniqueFd node(openat(parent, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct stat st = {};
+  if (!node.valid() || fstat(node.get(), &st) != 0) return WriteError("chmod", name);
+  if (S_ISLNK(st.st_mode)) return SyscallError("chmod", name, EOPNOTSUPP);
+  if (fchmodat(AT_FDCWD, FdPath(node.get()).c_str(), mode, 0) == 0) return absl::OkStatus();
+  if (errno == ENOENT && fchmodat(parent, name.c_str(), mode, 0) == 0) return absl::OkStatus();
+  return WriteError("chmod", name);
 }
 
 LayerTree::LayerTree(int root, uint64_t max_inodes) : root_(root), max_inodes_(max_inodes) {

@@ -31,8 +31,9 @@ struct LayerDirectory {
 };
 
 // The mode of `name` below the directory `parent`, of a link itself where it is one (which the
-// kernel refuses): fchmodat2(2) of Linux 6.6. Older kernels have only fchmodat(2), which follows a
-// link: there it must be a name that nobody else can change. As WriteError.
+// kernel refuses): fchmodat2(2) of Linux 6.6, before that through /proc/self/fd. Where there is no
+// /proc either, as in the unpacker's chroot, a link would be followed, but leads out of nothing. As
+// WriteError.
 Status ChangeMode(int parent, const std::string& name, uint32_t mode);
 
 class LayerTree {

@@ -134,8 +134,11 @@ TEST_F(Resuming, AFastNetworkIsNotWorthACopy) {
   request.progress = [&](const PullProgress&) {
     most = std::max(most, store_->resume_files().Usage().bytes);
   };
+  const auto started = std::chrono::steady_clock::now();
   const auto pulled = puller_->Pull(request);
   ASSERT_TRUE(pulled.ok()) << pulled.status();
+  if (std::chrono::steady_clock::now() - started > std::chrono::seconds(5))
+    GTEST_SKIP() << "no fast network: the pull took more than 5 s";
   EXPECT_LT(most, 20'000'000u);
   EXPECT_FALSE(std::filesystem::exists(File()));
 }

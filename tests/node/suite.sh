@@ -8,7 +8,7 @@ for program in "$@"; do
   name=${program##*/}
   echo "== $name"
   # A crash or a hang of one leaves the others their turn.
-  GTEST_OUTPUT=xml:$NODE_EXCHANGE/$name.xml timeout -k 10 600 "$program" </dev/null
+  GTEST_OUTPUT=xml:$NODE_EXCHANGE/$name.xml timeout -k 10 300 "$program" </dev/null
   status=$?
   [ $status = 0 ] || failed=1
   echo "$name $status" >>"$NODE_EXCHANGE/results"

@@ -48,10 +48,14 @@ class PullFaults : public PullTest {
     options_.child_timeout = std::chrono::milliseconds(300);
     puller_ = std::make_unique<Puller>(store_.get(), options_);
   }
-  static std::string NameOf(int pid) {
-    std::string name;
-    std::ifstream(absl::StrCat("/proc/", pid, "/comm")) >> name;
-    return name;
+  // A pull with such a child fails in the words `why`.
+  void ExpectHangEnds(std::string PullerOptions::*binary, const std::string& name,
+                      const std::string& why) {
+    UseHangingChild(binary);
+    const Status status = Pull(name).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+    EXPECT_THAT(Text(status), HasSubstr(why));
+    ExpectNothingCommitted();
   }
   void ExpectNothingCommitted() {
     EXPECT_TRUE(store_->List().empty());
@@ -196,29 +200,20 @@ TEST_F(PullFaults, AnUnpackerThatReadsNothingEndsItsPull) {
   TestImage big;  // more than its ring holds
   big.AddLayer(TarWithFile("big", 2 * kBlobRingSize), TestCompression::kNone);
   registry_.memory().Add("a/b", "big", big);
-  UseHangingChild(&PullerOptions::unpacker_binary);
-  const Status status = Pull(Name("a/b:big")).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
-  EXPECT_THAT(Text(status), HasSubstr("gantry-unpacker stopped reading"));
+  ExpectHangEnds(&PullerOptions::unpacker_binary, Name("a/b:big"),
+                 "gantry-unpacker stopped reading");
   puller_.reset();
   OpenStore();
   EXPECT_TRUE(Pull(Name("a/b:big")).ok());
 }
 
 TEST_F(PullFaults, AnUnpackerThatNeverAnswersEndsItsPull) {
-  UseHangingChild(&PullerOptions::unpacker_binary);
-  const Status status = Pull(Name()).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
-  EXPECT_THAT(Text(status), HasSubstr("gantry-unpacker does not say how it ended"));
-  ExpectNothingCommitted();
+  ExpectHangEnds(&PullerOptions::unpacker_binary, Name(),
+                 "gantry-unpacker does not say how it ended");
 }
 
 TEST_F(PullFaults, APullerThatNeverAnswersEndsItsPull) {
-  UseHangingChild(&PullerOptions::puller_binary);
-  const Status status = Pull(Name()).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
-  EXPECT_THAT(Text(status), HasSubstr("gantry-puller has said nothing for "));
-  ExpectNothingCommitted();
+  ExpectHangEnds(&PullerOptions::puller_binary, Name(), "gantry-puller has said nothing for ");
 }
 
 TEST_F(PullFaults, APullerThatStopsInALayerKeepsItFromNobodyForEver) {
@@ -233,7 +228,7 @@ TEST_F(PullFaults, APullerThatStopsInALayerKeepsItFromNobodyForEver) {
   std::thread stops([&] { first = Pull(Name()).status(); });
   ASSERT_TRUE(Eventually([&] { return Requests(Layer()) > 0; }));
   for (const int pid : ChildPids()) {
-    if (NameOf(pid) == "gantry-puller") {
+    if (ReadText(absl::StrCat("/proc/", pid, "/comm")) == "gantry-puller\n") {
       EXPECT_EQ(kill(pid, SIGSTOP), 0);
     }
   }

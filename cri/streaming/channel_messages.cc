@@ -1,12 +1,21 @@
 #include "cri/streaming/channel_messages.h"
 
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace gantry::cri::streaming {
 namespace {
 
-constexpr uint8_t kInvalidChannel = 254;
+// absl takes blanks and other padding between digits too: where a piece was cut would then decide
+// what it says.
+bool IsBase64(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '+' || c == '/' || c == '=';
+  });
+}
 
 }  // namespace
 
@@ -25,24 +34,25 @@ std::optional<ChannelMessageReader::Part> ChannelMessageReader::Receive(absl::st
   if (begins) {
     channel_.reset();
     undecoded_.clear();
+    broken_ = false;
   }
+  if (broken_ || piece.empty()) return std::nullopt;
   if (!channel_) {
-    if (piece.empty()) return std::nullopt;
     const auto first = static_cast<uint8_t>(piece[0]);
-    channel_ = !base64_                       ? first
-               : first >= '0' && first <= '9' ? static_cast<uint8_t>(first - '0')
-                                              : kInvalidChannel;
+    broken_ = base64_ && !absl::ascii_isdigit(first);
+    channel_ = base64_ ? static_cast<uint8_t>(first - '0') : first;
     piece.remove_prefix(1);
   }
-  if (piece.empty()) return std::nullopt;
+  if (broken_ || piece.empty()) return std::nullopt;
   if (!base64_) return Part{*channel_, std::string(piece)};
   auto data = Decode(piece, ends);
-  if (!data) channel_ = kInvalidChannel;
-  if (!data || data->empty()) return std::nullopt;
+  broken_ = !data.has_value();
+  if (broken_ || data->empty()) return std::nullopt;
   return Part{*channel_, *std::move(data)};
 }
 
 std::optional<std::string> ChannelMessageReader::Decode(absl::string_view text, bool ends) {
+  if (!IsBase64(text)) return std::nullopt;
   undecoded_.append(text.data(), text.size());
   const size_t whole = ends ? undecoded_.size() : undecoded_.size() / 4 * 4;
   std::string data;

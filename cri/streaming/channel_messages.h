@@ -22,7 +22,8 @@ class ChannelMessageReader {
     std::string data;
   };
   // What the piece holds for its channel; nothing when there is none in it yet. Text that is no
-  // base64 ends the message.
+  // base64 (RFC 4648 section 4, nothing between its digits), or that does not begin with a digit,
+  // ends the message: nothing that follows of it is told.
   std::optional<Part> Receive(absl::string_view piece, bool begins, bool ends);
 
  private:
@@ -30,6 +31,7 @@ class ChannelMessageReader {
 
   const bool base64_;
   std::optional<uint8_t> channel_;
+  bool broken_ = false;    // the rest of this message is not read
   std::string undecoded_;  // less than four characters
 };
 

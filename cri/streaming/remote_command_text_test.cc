@@ -107,5 +107,14 @@ TEST(ChannelMessages, Base64IsDecodedAcrossPieces) {
   EXPECT_EQ(ReadInPieces(&reader, "0aGk=", 100), "0:hi ") << "the next message is read again";
 }
 
+TEST(ChannelMessages, WhatFollowsBadTextIsNotRead) {
+  ChannelMessageReader reader(true);
+  for (const size_t size : {1, 4, 5, 100}) {
+    EXPECT_EQ(ReadInPieces(&reader, "xaGk=aGk=", size), "") << "no channel";
+    EXPECT_EQ(ReadInPieces(&reader, "0!!!!aGk=aGk=", size), "");
+    EXPECT_EQ(ReadInPieces(&reader, "0 aGk= aGk=", size), "") << "blanks are no base64 either";
+  }
+}
+
 }  // namespace
 }  // namespace gantry::cri::streaming

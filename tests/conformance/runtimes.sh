@@ -81,7 +81,7 @@ J
 gantry_bin() {
   local newest
   [ -z "${GANTRY_BIN:-}" ] || { echo "$GANTRY_BIN"; return; }
-  newest=$(ls -t "$repository"/build/*/bin/gantryd /usr/bin/gantryd 2>/dev/null | head -1)
+  newest=$(ls -t "$repository"/build/*/bin/gantryd /usr/bin/gantryd 2>/dev/null | head -1) || true  # ls complains of what is not there
   [ -n "$newest" ] || die "no gantryd in build/*/bin: build it, or set GANTRY_BIN"
   dirname "$newest"
 }

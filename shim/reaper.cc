@@ -27,12 +27,15 @@ Reaper::Child& Reaper::Child::operator=(Child&& other) noexcept {
   Reset();
   reaper_ = std::exchange(other.reaper_, nullptr);
   pid_ = other.pid_;
+  number_ = other.number_;
   return *this;
 }
 
 void Reaper::Child::Reset() {
-  if (reaper_ != nullptr) reaper_->children_.erase(pid_);
-  reaper_ = nullptr;
+  Reaper* reaper = std::exchange(reaper_, nullptr);
+  if (reaper == nullptr) return;
+  const auto it = reaper->children_.find(pid_);
+  if (it != reaper->children_.end() && it->second.number == number_) reaper->children_.erase(it);
 }
 
 StatusOr<std::unique_ptr<Reaper>> Reaper::Create(EventLoop* loop) {
@@ -48,12 +51,13 @@ StatusOr<std::unique_ptr<Reaper>> Reaper::Create(EventLoop* loop) {
 }
 
 Reaper::Child Reaper::Watch(pid_t pid, ExitCallback callback) {
-  children_[pid] = std::move(callback);
+  children_[pid] = {++last_number_, std::move(callback)};
   // Its end may have been signalled before, under a hold.
   again_ = loop_->After(absl::ZeroDuration(), [this] { Reap(); });
   Child child;
   child.reaper_ = this;
   child.pid_ = pid;
+  child.number_ = last_number_;
   return child;
 }
 
@@ -81,7 +85,7 @@ bool Reaper::ReapOne(int id_type, pid_t pid) {
   auto it = children_.find(info.si_pid);
   if (it == children_.end()) return true;
   // Out of the table first: the callback may watch or forget others.
-  const ExitCallback callback = std::move(it->second);
+  const ExitCallback callback = std::move(it->second.callback);
   children_.erase(it);
   callback({.signaled = info.si_code != CLD_EXITED, .value = info.si_status});
   return true;
@@ -92,7 +96,7 @@ void Reaper::Reap() {
   }
   if (holds_ == 0) return;
   std::vector<pid_t> pids;
-  for (const auto& [pid, callback] : children_) pids.push_back(pid);
+  for (const auto& [pid, watched] : children_) pids.push_back(pid);
   for (const pid_t pid : pids) ReapOne(P_PID, pid);
 }
 

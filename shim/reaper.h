@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -53,6 +54,7 @@ class Reaper {
     friend class Reaper;
     Reaper* reaper_ = nullptr;
     pid_t pid_ = -1;
+    uint64_t number_ = 0;
   };
 
   // SIGCHLD must be blocked.
@@ -74,7 +76,13 @@ class Reaper {
   UniqueFd signals_;
   EventLoop::Watch watch_;
   EventLoop::Timer again_;
-  std::map<pid_t, ExitCallback> children_;
+  // A pid may be another child's before its first watcher has gone: the number tells them apart.
+  struct Watched {
+    uint64_t number = 0;
+    ExitCallback callback;
+  };
+  std::map<pid_t, Watched> children_;
+  uint64_t last_number_ = 0;
   int holds_ = 0;
 };
 

@@ -102,18 +102,21 @@ bool ApplyRecord(absl::string_view record, JournalContents* contents) {
   if (verb == "created") return ApplyCreated(fields, contents);
   if (fields.size() < 2) return false;
   auto it = contents->containers.find(std::string(fields[1]));
-  if (it == contents->containers.end()) return false;
+  // Where there was no room for its beginning: what is said of it later is read, and kept by
+  // nobody.
+  proto::ContainerState unknown;
+  proto::ContainerState& state = it == contents->containers.end() ? unknown : it->second;
   if (verb == "deleted") {
-    contents->containers.erase(it);
+    if (it != contents->containers.end()) contents->containers.erase(it);
     return true;
   }
-  if (verb == "exited") return ApplyExited(fields, &it->second);
+  if (verb == "exited") return ApplyExited(fields, &state);
   int64_t started = 0;
   if (verb != "started" || fields.size() != 3 || !absl::SimpleAtoi(fields[2], &started)) {
     return false;
   }
-  it->second.set_phase(proto::PHASE_RUNNING);
-  it->second.set_started_at_ns(started);
+  state.set_phase(proto::PHASE_RUNNING);
+  state.set_started_at_ns(started);
   return true;
 }
 

@@ -37,6 +37,19 @@ class JournalTest : public ::testing::Test {
   std::string directory_;
 };
 
+// The tmpfs was full when it was created: only that is lost.
+TEST_F(JournalTest, ARecordOfAnUnknownContainerHidesNothingBehindIt) {
+  Journal journal = Journal::Open(directory_).value();
+  journal.Created("known", 10, 100);
+  journal.Started("unknown", 55);
+  journal.Exited("unknown", Exit(3));
+  journal.Deleted("unknown");
+  journal.Exited("known", Exit(4));
+  const JournalContents contents = ReadJournal(directory_).value();
+  ASSERT_EQ(contents.containers.size(), 1U);
+  EXPECT_EQ(contents.containers.at("known").exit().exit_code(), 4);
+}
+
 TEST_F(JournalTest, TellsWhatWasRecorded) {
   Journal journal = Journal::Open(directory_).value();
   journal.Process("shim", getpid());

@@ -338,14 +338,15 @@ void ContainerProcess::Publish(bool log_incomplete) {
   phase_ = Phase::kExited;
   terminal_.Reset();
   stdin_.Reset();
+  const auto waiting = std::exchange(when_exited_, {});
   if (abandoned_) {
     services_.journal->Deleted(id_);
-    if (gone_) std::exchange(gone_, nullptr)();
-    return;
+    if (gone_) std::exchange(gone_, nullptr)();  // nothing of this object may be used after it
+  } else {
+    services_.journal->Exited(id_, exit_);
+    services_.events->AddExited(id_, exit_);
   }
-  services_.journal->Exited(id_, exit_);
-  services_.events->AddExited(id_, exit_);
-  for (const auto& done : std::exchange(when_exited_, {})) done();
+  for (const auto& done : waiting) done();
 }
 
 proto::ContainerState ContainerProcess::State() const {

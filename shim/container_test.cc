@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <future>
 #include <string>
 #include <vector>
 
@@ -152,6 +153,23 @@ TEST_F(ShimContainer, DeleteWorksInEveryPhase) {
   EXPECT_TRUE(pod_->State().containers().empty());
   EXPECT_TRUE(ReadJournal(pod_->dir())->containers.empty());
   for (const auto& state : before.containers()) EXPECT_NE(kill(state.pid(), 0), 0);
+}
+
+// A child that hangs in a volume while gantryd gives up.
+TEST_F(ShimContainer, DeleteWhileItIsSetUpIsAnswered) {
+  ASSERT_EQ(pod_->Clone(pod_->NewContainer("c", "true")), absl::OkStatus());
+  const pid_t child = pod_->State().containers(0).pid();
+  ASSERT_EQ(kill(child, SIGSTOP), 0);
+  proto::Request request;
+  request.mutable_continue_container()->set_container_id("c");
+  std::promise<absl::StatusCode> continued;
+  pod_->client().Send(request, {}, [&](const StatusOr<ReplyWithFds>& reply) {
+    continued.set_value(reply.status().code());
+  });
+  EXPECT_EQ(pod_->Delete("c"), absl::OkStatus());
+  EXPECT_EQ(continued.get_future().get(), absl::StatusCode::kInternal);
+  EXPECT_TRUE(pod_->State().containers().empty());
+  EXPECT_TRUE(ReadJournal(pod_->dir())->containers.empty());
 }
 
 TEST_F(ShimContainer, AnInitKilledBeforeItsStartIsExited) {

@@ -119,6 +119,20 @@ Status Drive(ExecOperation& operation) {
   return status;
 }
 
+// In the container's group, or where its init is: with controllers given to groups of its own, as
+// systemd does, it lets nobody in above them.
+StatusOr<ExecOperation> BeginIn(const std::string& group, ExecRequest request) {
+  if (group.empty()) return ExecOperation::Begin(request);
+  ASSIGN_OR_RETURN(UniqueFd directory, OpenAt(AT_FDCWD, group, O_RDONLY | O_DIRECTORY));
+  request.cgroup_fd = directory.get();
+  StatusOr<ExecOperation> operation = ExecOperation::Begin(request);
+  if (ErrnoOf(operation.status()) != EBUSY) return operation;
+  ASSIGN_OR_RETURN(const std::string inner, UnifiedGroupBelow(group, request.container_pid));
+  ASSIGN_OR_RETURN(directory, OpenAt(AT_FDCWD, inner, O_RDONLY | O_DIRECTORY));
+  request.cgroup_fd = directory.get();
+  return ExecOperation::Begin(request);
+}
+
 StatusOr<ExecOperation> Launch(const OciRecord& record, const spec::Process& process,
                                int container_pidfd, const std::string& seccomp_bpf) {
   ASSIGN_OR_RETURN(const CgroupPaths paths, CgroupOf(record));
@@ -129,12 +143,7 @@ StatusOr<ExecOperation> Launch(const OciRecord& record, const spec::Process& pro
   request.v1_cgroup_dirs = paths.V1Hierarchies();
   request.seccomp_bpf = seccomp_bpf;
   for (int fd = 0; fd < 3; ++fd) request.stdio[fd] = fd;
-  UniqueFd group;
-  if (!paths.unified_dir.empty()) {
-    ASSIGN_OR_RETURN(group, OpenAt(AT_FDCWD, paths.unified_dir, O_RDONLY | O_DIRECTORY));
-    request.cgroup_fd = group.get();
-  }
-  ASSIGN_OR_RETURN(ExecOperation operation, ExecOperation::Begin(request));
+  ASSIGN_OR_RETURN(ExecOperation operation, BeginIn(paths.unified_dir, request));
   RETURN_IF_ERROR(Drive(operation));
   return operation;
 }

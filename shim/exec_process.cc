@@ -30,17 +30,31 @@ StatusOr<std::unique_ptr<ExecProcess>> ExecProcess::Start(const ShimServices& se
   return exec;
 }
 
-// The group to be born in; invalid: none.
-UniqueFd ExecProcess::MakeCgroup(const ContainerProcess& container) {
+StatusOr<runtime::ExecOperation> ExecProcess::Enter(const ContainerProcess& container,
+                                                    runtime::ExecRequest request) {
   const std::string& parent = container.cgroup().unified_dir;
-  if (parent.empty()) return UniqueFd();
+  if (parent.empty()) return runtime::ExecOperation::Begin(request);
   CgroupPaths unified;
   unified.unified_dir = parent;
-  auto child = CreateChildCgroup(unified, absl::StrCat("exec-", id_));
-  if (child.ok()) cgroup_ = *std::move(child);
-  auto directory = OpenAt(AT_FDCWD, cgroup_.unified_dir.empty() ? parent : cgroup_.unified_dir,
-                          O_PATH | O_DIRECTORY);
-  return directory.ok() ? *std::move(directory) : UniqueFd();
+  if (auto child = CreateChildCgroup(unified, absl::StrCat("exec-", id_)); child.ok())
+    cgroup_ = *std::move(child);
+  StatusOr<runtime::ExecOperation> operation = absl::UnknownError("no group");
+  // Where it has given controllers to groups of its own, nobody may enter above them; where it has
+  // made its own one threaded, none below takes a process. Its init is somewhere.
+  for (const std::string& group :
+       {cgroup_.unified_dir, UnifiedGroupBelow(parent, container.pid()).value_or(""), parent}) {
+    const auto directory = OpenAt(AT_FDCWD, group, O_PATH | O_DIRECTORY);
+    if (!directory.ok()) continue;
+    request.cgroup_fd = directory->get();
+    operation = runtime::ExecOperation::Begin(request);
+    const int error = ErrnoOf(operation.status());
+    if (error != EBUSY && error != EOPNOTSUPP) return operation;
+    RemoveCgroup(cgroup_).IgnoreError();
+    cgroup_ = {};
+  }
+  if (request.v1_cgroup_dirs.empty()) return operation;
+  request.cgroup_fd = -1;  // those hold it
+  return runtime::ExecOperation::Begin(request);
 }
 
 Status ExecProcess::Begin(const Options& options) {
@@ -53,20 +67,7 @@ Status ExecProcess::Begin(const Options& options) {
   for (size_t i = 0; i < 3 && i < options.stdio.size(); ++i) {
     request.stdio[i] = options.stdio[i].get();
   }
-  const UniqueFd cgroup = MakeCgroup(*options.container);
-  request.cgroup_fd = cgroup.get();
-  auto operation = runtime::ExecOperation::Begin(request);
-  const int error = ErrnoOf(operation.status());
-  if (error == EBUSY || error == EOPNOTSUPP) {
-    // The container has given controllers to its own groups: nobody may enter above them. Its v1
-    // groups, if there are any, hold it all the same.
-    RemoveCgroup(cgroup_).IgnoreError();
-    cgroup_ = {};
-    request.cgroup_fd = -1;
-    operation = runtime::ExecOperation::Begin(request);
-  }
-  RETURN_IF_ERROR(operation.status());
-  operation_ = *std::move(operation);
+  ASSIGN_OR_RETURN(operation_, Enter(*options.container, request));
   hold_ = services_.reaper->HoldOrphans();
   middle_ =
       services_.reaper->Watch(operation_->middle_pid(), [this](ExitStatus) { OnMiddleExit(); });

@@ -65,7 +65,9 @@ class ExecProcess {
 
  private:
   Status Begin(const Options& options);
-  UniqueFd MakeCgroup(const ContainerProcess& container);
+  // In a group of its own below the container's, or where the container lets somebody in.
+  StatusOr<runtime::ExecOperation> Enter(const ContainerProcess& container,
+                                         runtime::ExecRequest request);
   void WatchHandshake();
   void Fail(const Status& status);
   void OnReadable();

@@ -76,6 +76,11 @@ StatusOr<CgroupPaths> CreateChildCgroup(const CgroupPaths& paths, absl::string_v
 Status RemoveCgroup(const CgroupPaths& paths,
                     std::chrono::milliseconds patience = std::chrono::milliseconds(0));
 
+// The v2 directory of the group that `pid` is in, which is `above` or below it (both as the host
+// sees them): where a container has given its controllers to groups of its own, nobody may enter
+// `above` itself. kNotFound: the process is gone, or is elsewhere.
+StatusOr<std::string> UnifiedGroupBelow(const std::string& above, pid_t pid);
+
 // Moves the caller, which must have one thread only, into a group. On v1 through its file `tasks`:
 // a thread that moves itself waits for no grace period of RCU, unlike a write to cgroup.procs
 // (Linux 5.4 and later; there it takes 5 to 15 ms).

@@ -10,9 +10,11 @@
 #include <memory>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 
 #include "runtime/linux/cgroup.h"
 #include "runtime/linux/directory_stream.h"
@@ -85,6 +87,20 @@ Status KillOneByOne(const CgroupPaths& paths) {
 }
 
 }  // namespace
+
+StatusOr<std::string> UnifiedGroupBelow(const std::string& above, pid_t pid) {
+  const std::string file = absl::StrCat("/proc/", pid, "/cgroup");
+  ASSIGN_OR_RETURN(const std::string text, ReadFileAt(AT_FDCWD, file));
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (!absl::ConsumePrefix(&line, "0::")) continue;
+    // The hierarchy's mount ends where the path that both have in common begins.
+    for (size_t length = line.size(); length > 1; length = line.rfind('/', length - 1)) {
+      const absl::string_view common = line.substr(0, length);
+      if (absl::EndsWith(above, common)) return absl::StrCat(above, line.substr(length));
+    }
+  }
+  return absl::NotFoundError(absl::StrCat("process ", pid, " is not in cgroup \"", above, "\""));
+}
 
 Status EnterCgroup(const std::string& directory) {
   const std::string v1 = directory + "/tasks";

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -198,6 +199,28 @@ TEST_F(CgroupTest, LeavesNothingWhenItFails) {
   for (const std::string& dir : paths.V1Hierarchies())
     EXPECT_NE(access(dir.c_str(), F_OK), 0) << dir;
   EXPECT_NE(access(paths.unified_dir.c_str(), F_OK), 0);
+}
+
+TEST_F(CgroupTest, FindsWhereAProcessOfTheGroupIs) {
+  const CgroupPaths paths = Make("/delegated");
+  if (paths.unified_dir.empty()) GTEST_SKIP() << "no cgroup2 is mounted here";
+  ASSERT_EQ(mkdir((paths.unified_dir + "/init.scope").c_str(), 0755), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    pause();
+    _exit(0);
+  }
+  for (const char* below : {"", "/init.scope"}) {
+    const std::string group = paths.unified_dir + below;
+    ASSERT_TRUE(WriteFileAt(AT_FDCWD, group + "/cgroup.procs", absl::StrCat(child)).ok());
+    const auto found = UnifiedGroupBelow(paths.unified_dir, child);
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(*found, group);
+  }
+  EXPECT_EQ(UnifiedGroupBelow(paths.unified_dir + "-other", child).status().code(),
+            absl::StatusCode::kNotFound);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
 }
 
 TEST_F(CgroupTest, ReadsTheOomCounter) {

@@ -126,6 +126,8 @@ StatusOr<MountPlan> PlanMount(const spec::Mount& mount) {
     if (option == "bind" || option == "rbind") {
       plan.bind = true;
       plan.recursive = option == "rbind";
+    } else if (option == spec::kMakeSource) {
+      plan.make_source = true;
     } else if (option == "idmap" || option == "ridmap") {
       plan.id_mapped = true;
       plan.id_mapped_all = option == "ridmap";

@@ -22,6 +22,7 @@ struct MountAttributes {
 struct MountPlan {
   bool bind = false;
   bool recursive = false;      // rbind
+  bool make_source = false;    // spec::kMakeSource
   MountAttributes top;         // of the mount itself
   MountAttributes all;         // of it and all below it: rro, rnosuid …
   bool id_mapped = false;      // a bind whose owners go through spec.mount's mappings

@@ -115,6 +115,24 @@ Status MapOwners(int tree, const MountContext& context, const spec::Mount& mount
   return Annotate(mapped, "the file system, or one below it, cannot map owners (idmapped mounts)");
 }
 
+// On the host, and so as the host's root, whoever the container's is.
+Status MakeSource(const IdMaps& maps, const std::string& path) {
+  if (maps.empty()) return MakeDirectories(AT_FDCWD, path, 0755).status();
+  ASSIGN_OR_RETURN(const HostOwner root, HostRoot(maps));
+  RETURN_IF_ERROR(MakeFilesAs({0, 0}));
+  const Status made = MakeDirectories(AT_FDCWD, path, 0755).status();
+  RETURN_IF_ERROR(MakeFilesAs(root));
+  return made;
+}
+
+StatusOr<UniqueFd> CloneSource(const MountContext& context, const spec::Mount& mount,
+                               const MountPlan& plan) {
+  StatusOr<UniqueFd> tree = CloneTree(AT_FDCWD, mount.source, plan.recursive);
+  if (!plan.make_source || ErrnoOf(tree.status()) != ENOENT) return tree;
+  RETURN_IF_ERROR(MakeSource(context.id_maps, mount.source));
+  return CloneTree(AT_FDCWD, mount.source, plan.recursive);
+}
+
 // The source as a mount to be moved in place. A detached copy misses what the host mounts below the
 // source before it is attached: where that matters, the copy is attached from birth, for a moment
 // over the root, which is ours alone.
@@ -126,7 +144,7 @@ StatusOr<UniqueFd> OpenSource(const MountContext& context, const spec::Mount& mo
     return copy.valid() ? StatusOr<UniqueFd>(std::move(copy)) : SyscallError("dup", mount.source);
   }
   if (mount.source.empty()) return absl::InvalidArgumentError("a bind mount without a source");
-  ASSIGN_OR_RETURN_CONTEXT(UniqueFd tree, CloneTree(AT_FDCWD, mount.source, plan.recursive),
+  ASSIGN_OR_RETURN_CONTEXT(UniqueFd tree, CloneSource(context, mount, plan),
                            absl::StrCat("source \"", mount.source, "\""));
   if (plan.id_mapped) {
     // Only what has never been attached can be idmapped: here the gap stays open.

@@ -24,9 +24,9 @@ struct MountContext {
 
 // Destinations are resolved inside of the root, and made when missing: a file for a file, else a
 // directory. /dev, /proc, /sys, and the destination of any proc or sysfs, must be real directories
-// of the image. A source that does not exist is an error: nothing is made on the host. What file
-// systems are told of owners (uid=, gid=) are ids of the container. Errors begin with
-// `mount "<destination>"`.
+// of the image. A source that does not exist is an error, and nothing is made on the host, unless
+// spec::kMakeSource asks for it. What file systems are told of owners (uid=, gid=) are ids of the
+// container. Errors begin with `mount "<destination>"`.
 Status MakeMount(const MountContext& context, const spec::Mount& mount);
 
 }  // namespace gantry::runtime

@@ -130,6 +130,7 @@ spec::Mount RequestedMount(const v1::Mount& mount) {
   bind.source = mount.host_path();
   bind.options = {"rbind", PropagationOption(mount.propagation()), mount.readonly() ? "ro" : "rw"};
   if (mount.recursive_read_only()) bind.options.emplace_back("rro");
+  bind.options.emplace_back(spec::kMakeSource);
   bind.uid_mappings = MappingsOf(mount.uidmappings());
   bind.gid_mappings = MappingsOf(mount.gidmappings());
   if (!bind.uid_mappings.empty()) bind.options.emplace_back("ridmap");
@@ -144,6 +145,12 @@ std::string Cleaned(const std::string& path) {
   }
   if (clean.size() > 1 && clean.back() == '/') clean.pop_back();
   return clean;
+}
+
+// 0 for "/".
+int64_t Depth(const std::string& path) {
+  const std::string clean = Cleaned(path);
+  return clean == "/" ? 0 : std::count(clean.begin(), clean.end(), '/');
 }
 
 // A mount that is asked for stands in for a standard one of the same place.
@@ -167,21 +174,16 @@ StatusOr<std::vector<spec::Mount>> MountSpec(const SpecInput& input) {
   for (spec::Mount& mount : PodMounts(input)) mounts.push_back(std::move(mount));
   for (const VolumeMount& volume : input.volumes)
     Place(&mounts, Bind(volume.container_path, volume.host_path, false));
-  std::vector<const v1::Mount*> requested;
   for (const auto& mount : input.container->mounts()) {
     RETURN_IF_ERROR(CheckMount(mount));
     RETURN_IF_ERROR(CheckPropagation(input, mount));
-    requested.push_back(&mount);
+    Place(&mounts, RequestedMount(mount));
   }
-  // Outer places first, so that a mount never hides one that was made before it.
-  std::stable_sort(requested.begin(), requested.end(), [](const v1::Mount* a, const v1::Mount* b) {
-    const auto depth = [](const std::string& path) {
-      const std::string clean = Cleaned(path);
-      return std::count(clean.begin(), clean.end(), '/');
-    };
-    return depth(a->container_path()) < depth(b->container_path());
+  // Outer places first, so that a mount never hides another: a volume at /etc leaves the pod's
+  // resolv.conf where it is.
+  std::stable_sort(mounts.begin(), mounts.end(), [](const spec::Mount& a, const spec::Mount& b) {
+    return Depth(a.destination) < Depth(b.destination);
   });
-  for (const v1::Mount* mount : requested) Place(&mounts, RequestedMount(*mount));
   return mounts;
 }
 

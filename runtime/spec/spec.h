@@ -62,6 +62,10 @@ struct IdMapping {
 
 // type "bind" or options with "bind"/"rbind": a bind mount. Options as in mount(8), with rro,
 // rprivate, rslave, rshared.
+// An option of ours for bind mounts: a source that is not there becomes a directory, 0755 and
+// root's, as volumes of a host path are expected to.
+inline constexpr char kMakeSource[] = "x-gantry.make-source";
+
 struct Mount {
   std::string destination = {};
   std::string type = {};

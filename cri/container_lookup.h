@@ -10,10 +10,11 @@
 
 namespace gantry::cri {
 
-// By id or a unique prefix. kNotFound when there is none that its creator has claimed.
+// By id or a unique prefix. kNotFound when there is none that its creator has claimed,
+// kInvalidArgument when several begin so.
 inline StatusOr<std::shared_ptr<const Container>> FindContainer(const Node& node,
                                                                 const std::string& id) {
-  auto container = node.containers.FindByPrefix(id);
+  ASSIGN_OR_RETURN(auto container, node.containers.FindByPrefix(id));
   if (container == nullptr || !container->claimed)
     return absl::NotFoundError(absl::StrCat("container \"", id, "\" does not exist"));
   return container;

@@ -11,7 +11,7 @@ grpc::Status RuntimeService::RemoveContainer(grpc::ServerContext* context,
                                              v1::RemoveContainerResponse*) {
   const std::string& id = request->container_id();
   return Serve(node_.log, context, "RemoveContainer", id, [&](const Rpc&) -> absl::Status {
-    const auto found = node_.containers.FindByPrefix(id);
+    ASSIGN_OR_RETURN(const auto found, node_.containers.FindByPrefix(id));
     if (found == nullptr) return absl::OkStatus();
     const auto lock = node_.stops.Lock(found->id());
     const auto container = node_.containers.Find(found->id());

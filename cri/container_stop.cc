@@ -1,7 +1,6 @@
 // StopContainer: the stop signal, the grace period, SIGKILL. Every caller keeps its own deadline,
 // so that a retry with a shorter one wins; the signal is sent once.
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 
 #include "cri/container_lookup.h"
 #include "cri/container_teardown.h"
@@ -38,7 +37,7 @@ Status Stop(Node* node, const Rpc& rpc, const Container& container, int64_t time
   const auto cancelled = [&rpc] { return rpc.cancelled(); };
   // A container that was never started has nobody to listen to a signal.
   if (timeout_seconds > 0 && container.state() == v1::CONTAINER_RUNNING) {
-    const absl::Time grace_ends = absl::Now() + absl::Seconds(timeout_seconds);
+    const Deadline grace_ends = Deadline::After(absl::Seconds(timeout_seconds));
     if (const Status sent = SendStopSignal(node, container); !sent.ok())
       rpc.log().Warning("stop signal not sent, ignoring: SIGKILL follows",
                         {{"error", std::string(sent.message())}});
@@ -47,7 +46,7 @@ Status Stop(Node* node, const Rpc& rpc, const Container& container, int64_t time
     if (rpc.cancelled()) return rpc.CancelledStatus(absl::StrCat("stop container \"", id, "\""));
   }
   KillContainer(node, container);
-  if (node->containers.WaitUntil(id, ended, absl::Now() + kUnkillableDeadline, cancelled))
+  if (node->containers.WaitUntil(id, ended, Deadline::After(kUnkillableDeadline), cancelled))
     return absl::OkStatus();
   if (rpc.cancelled()) return rpc.CancelledStatus(absl::StrCat("stop container \"", id, "\""));
   return absl::DeadlineExceededError(
@@ -61,7 +60,7 @@ grpc::Status RuntimeService::StopContainer(grpc::ServerContext* context,
                                            v1::StopContainerResponse*) {
   const std::string& id = request->container_id();
   return Serve(node_.log, context, "StopContainer", id, [&](const Rpc& rpc) -> absl::Status {
-    const auto container = node_.containers.FindByPrefix(id);
+    ASSIGN_OR_RETURN(const auto container, node_.containers.FindByPrefix(id));
     // Unknown or ended is stopped: CRI's idempotence.
     if (container == nullptr || container->exited()) return absl::OkStatus();
     return Stop(&node_, rpc, *container, request->timeout());

@@ -4,7 +4,6 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 
 #include "cri/container_events.h"
 #include "cri/container_lookup.h"
@@ -57,7 +56,7 @@ Status RemoveContainerObject(Node* node, const std::string& id) {
   if (container->record.state() == v1::CONTAINER_RUNNING) {
     KillContainer(node, *container);
     if (!node->containers.WaitUntil(id, [](const Container& c) { return c.exited(); },
-                                    absl::Now() + kKillDeadline, {}))
+                                    Deadline::After(kKillDeadline), {}))
       return absl::DeadlineExceededError(context + ": it does not end after SIGKILL");
   }
   RETURN_IF_ERROR_CONTEXT(ForgetInShim(*node, *container), context);

@@ -8,12 +8,12 @@
 #include <array>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 
 #include "cri/container_lookup.h"
 #include "cri/exec_process.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
+#include "runtime/base/deadline.h"
 #include "runtime/linux/file.h"
 
 namespace gantry::cri {
@@ -26,6 +26,15 @@ constexpr size_t kOutputLimit = (16 << 20) - (64 << 10);
 constexpr size_t kStreamLimit = kOutputLimit - (1 << 20);
 constexpr absl::Duration kDrain =
     absl::Seconds(1);  // for output after the exit: a child may keep the pipe open
+constexpr absl::Duration kKillPatience = absl::Seconds(5);
+
+// A pipe whose reading end never blocks: a process can open it too, by its own /proc/self/fd, and
+// take what poll(2) has announced to us.
+StatusOr<Pipe> MakeOutputPipe() {
+  ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
+  if (fcntl(pipe.read.get(), F_SETFL, O_NONBLOCK) != 0) return SyscallError("fcntl", "pipe");
+  return pipe;
+}
 
 // Reads both streams until they end, or until what is awaited has happened and the drain time is
 // over.
@@ -37,24 +46,23 @@ class OutputReader {
   enum class End { kExited, kTimedOut, kCancelled };
 
   // `exited` polls readable once the process has ended.
-  End Read(int exited, absl::Time deadline, const Rpc& rpc) {
-    absl::Time drain_until = absl::InfiniteFuture();
+  End Read(int exited, Deadline deadline, const Rpc& rpc) {
+    bool gone = false;
     while (true) {
-      const absl::Time now = absl::Now();
-      const bool gone = drain_until != absl::InfiniteFuture();
-      if (gone && (now >= drain_until || (!fds_[0].valid() && !fds_[1].valid())))
+      if (gone && (deadline.Passed() || (!fds_[0].valid() && !fds_[1].valid())))
         return End::kExited;
-      if (!gone && now >= deadline) return End::kTimedOut;
+      if (!gone && deadline.Passed()) return End::kTimedOut;
       if (!gone && rpc.cancelled()) return End::kCancelled;
       std::array<pollfd, 3> polled = {pollfd{fds_[0].get(), POLLIN, 0},
                                       pollfd{fds_[1].get(), POLLIN, 0},
                                       pollfd{gone ? -1 : exited, POLLIN, 0}};
-      const absl::Duration wait =
-          std::min({gone ? drain_until - now : deadline - now, absl::Milliseconds(200)});
+      const absl::Duration wait = std::min(deadline.Left(), absl::Milliseconds(200));
       poll(polled.data(), polled.size(), static_cast<int>(absl::ToInt64Milliseconds(wait)) + 1);
       for (size_t i = 0; i < fds_.size(); ++i)
         if (polled[i].revents != 0) ReadSome(i);
-      if (polled[2].revents != 0) drain_until = now + kDrain;
+      if (polled[2].revents == 0) continue;
+      gone = true;
+      deadline = Deadline::After(kDrain);
     }
   }
 
@@ -90,19 +98,20 @@ class ExitWaiter {
 
   // Readable once the process has ended.
   [[nodiscard]] int fd() const { return end_->event.get(); }
-  // SIGKILL to the whole tree; returns when that has ended.
+  // SIGKILL to the whole tree; returns when that has ended, or after kKillPatience: a process that
+  // waits for a file system ends when that answers, and nobody here waits for it.
   void Kill() {
     shim::proto::Request request;
     request.mutable_kill_exec()->set_exec_id(exec_id_);
     (void)shim_->client->Call(request, {}, kExecStart);
-    (void)ExitCode();
-  }
-  StatusOr<int> ExitCode() {
     pollfd ended = {fd(), POLLIN, 0};
-    while (poll(&ended, 1, -1) < 0) {
+    const Deadline deadline = Deadline::After(kKillPatience);
+    while (poll(&ended, 1, static_cast<int>(absl::ToInt64Milliseconds(deadline.Left()))) < 0 &&
+           errno == EINTR) {
     }
-    return end_->code;
   }
+  // Once fd() is readable.
+  StatusOr<int> ExitCode() { return end_->code; }
 
  private:
   // Shared with the shim's answer, which may come when nobody waits any more.
@@ -115,6 +124,14 @@ class ExitWaiter {
   std::shared_ptr<End> end_ = std::make_shared<End>();
 };
 
+// One that was not started in time may start yet: it is killed then, and forgotten.
+void AbandonExec(const PodShim& shim, const std::string& exec_id) {
+  shim::proto::Request request;
+  request.mutable_kill_exec()->set_exec_id(exec_id);
+  shim.client->Send(request, {}, [](const StatusOr<shim::ReplyWithFds>&) {});
+  AwaitExec(shim, exec_id, [](const StatusOr<int>&) {});
+}
+
 Status Run(Node* node, const Rpc& rpc, const v1::ExecSyncRequest& request,
            v1::ExecSyncResponse* response) {
   ASSIGN_OR_RETURN(const auto container, FindContainer(*node, request.container_id()));
@@ -125,15 +142,17 @@ Status Run(Node* node, const Rpc& rpc, const v1::ExecSyncRequest& request,
   ASSIGN_OR_RETURN(const ExecPlan plan,
                    PlanExec(node, *container, {request.cmd().begin(), request.cmd().end()},
                             /*terminal=*/false));
-  ASSIGN_OR_RETURN(Pipe out, MakePipe());
-  ASSIGN_OR_RETURN(Pipe err, MakePipe());
+  ASSIGN_OR_RETURN(Pipe out, MakeOutputPipe());
+  ASSIGN_OR_RETURN(Pipe err, MakeOutputPipe());
   ASSIGN_OR_RETURN(UniqueFd null, OpenAt(AT_FDCWD, "/dev/null", O_RDONLY));
   const int fds[] = {null.get(), out.write.get(), err.write.get()};
-  const absl::Time deadline = request.timeout() == 0
-                                  ? absl::InfiniteFuture()
-                                  : absl::Now() + absl::Seconds(request.timeout());
-  RETURN_IF_ERROR_CONTEXT(shim->client->Call(plan.Message(), fds, kExecStart).status(),
-                          absl::StrCat("exec in container \"", container->id(), "\""));
+  const Deadline deadline = request.timeout() == 0
+                                ? Deadline::Never()
+                                : Deadline::After(absl::Seconds(request.timeout()));
+  const Status started =
+      shim->client->Call(plan.Message(), fds, std::min(kExecStart, deadline.Left())).status();
+  if (absl::IsDeadlineExceeded(started)) AbandonExec(*shim, plan.exec_id);
+  RETURN_IF_ERROR_CONTEXT(started, absl::StrCat("exec in container \"", container->id(), "\""));
   out.write.Reset();
   err.write.Reset();
   ExitWaiter waiter(shim, plan.exec_id);

@@ -9,7 +9,7 @@ grpc::Status RuntimeService::RemovePodSandbox(grpc::ServerContext* context,
                                               v1::RemovePodSandboxResponse*) {
   const std::string& id = request->pod_sandbox_id();
   return Serve(node_.log, context, "RemovePodSandbox", id, [&](const Rpc&) -> absl::Status {
-    const auto sandbox = node_.sandboxes.FindByPrefix(id);
+    ASSIGN_OR_RETURN(const auto sandbox, node_.sandboxes.FindByPrefix(id));
     return sandbox == nullptr ? absl::OkStatus() : RemoveSandbox(&node_, sandbox->id());
   });
 }

@@ -9,7 +9,7 @@ grpc::Status RuntimeService::StopPodSandbox(grpc::ServerContext* context,
                                             v1::StopPodSandboxResponse*) {
   const std::string& id = request->pod_sandbox_id();
   return Serve(node_.log, context, "StopPodSandbox", id, [&](const Rpc&) -> absl::Status {
-    const auto sandbox = node_.sandboxes.FindByPrefix(id);
+    ASSIGN_OR_RETURN(const auto sandbox, node_.sandboxes.FindByPrefix(id));
     // Unknown is stopped: the kubelet asks again and again.
     return sandbox == nullptr ? absl::OkStatus() : StopSandbox(&node_, sandbox->id());
   });

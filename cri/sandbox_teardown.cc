@@ -6,7 +6,6 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 
 #include "cri/container_events.h"
 #include "cri/container_teardown.h"
@@ -32,13 +31,14 @@ Status KillContainers(Node* node, const std::string& id) {
   const auto containers = ContainersOf(*node, id);
   for (const auto& container : containers)
     if (!container->exited()) KillContainer(node, *container);
-  const absl::Time deadline = absl::Now() + kKillDeadline;
+  const Deadline deadline = Deadline::After(kKillDeadline);
   for (const auto& container : containers) {
     const bool ended = node->containers.WaitUntil(
         container->id(), [](const Container& c) { return c.exited(); }, deadline, {});
     if (!ended)
       return absl::DeadlineExceededError(
-          absl::StrCat("container \"", container->id(), "\" does not end after SIGKILL"));
+          absl::StrCat("container \"", container->id(), "\" ",
+                       container->claimed ? "does not end after SIGKILL" : "is still being made"));
   }
   return absl::OkStatus();
 }

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 
+#include "runtime/base/deadline.h"
 #include "shim/frame.h"
 
 namespace gantry::shim {
@@ -191,7 +192,11 @@ StatusOr<ReplyWithFds> Client::Call(const proto::Request& request, std::span<con
   Pending pending{.waiter = &waiter};
   absl::MutexLock lock(&state_->mutex);
   ASSIGN_OR_RETURN(const uint32_t stream, state_->Submit(request, fds, &pending));
-  if (!state_->mutex.AwaitWithTimeout(absl::Condition(&waiter.done), timeout)) {
+  // absl waits by the wall clock, which may be set.
+  const Deadline deadline = Deadline::After(timeout);
+  while (!waiter.done && !deadline.Passed())
+    state_->mutex.AwaitWithTimeout(absl::Condition(&waiter.done), deadline.Left());
+  if (!waiter.done) {
     state_->pending.erase(stream);
     return absl::DeadlineExceededError(
         absl::StrCat("the shim did not answer within ", absl::FormatDuration(timeout)));

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 
 #include "cri/network/cni_cache.h"
@@ -52,7 +51,7 @@ Status Network::Check(const PodNetworkRequest& request) const {
 }
 
 StatusOr<CniChain> Network::PodChain(const PodNetworkRequest& request, const std::string& config,
-                                     absl::Time deadline) const {
+                                     const Deadline& deadline) const {
   RETURN_IF_ERROR(CheckRequest(request));
   ASSIGN_OR_RETURN_CONTEXT(CniConfig parsed, ParseCniConfig(config), "recorded CNI configuration");
   // Add has checked them; a DEL is run with what can be read, whatever is allowed by now.
@@ -70,7 +69,7 @@ StatusOr<PodNetworkResult> Network::Add(const PodNetworkRequest& request,
   RETURN_IF_ERROR(Check(request));
   const absl::ReaderMutexLock lock(&verbs_);
   ASSIGN_OR_RETURN(const CniChain chain,
-                   PodChain(request, config, absl::Now() + options_.add_timeout));
+                   PodChain(request, config, Deadline::After(options_.add_timeout)));
   PodNetworkResult added;
   ASSIGN_OR_RETURN(added.result_bytes, chain.Add());
   ASSIGN_OR_RETURN_CONTEXT(added.ips, PodAddresses(added.result_bytes, options_.ip_preference),
@@ -95,7 +94,7 @@ Status Network::Del(const PodNetworkRequest& request, const std::string& config,
   // After a reboot, or when somebody has removed it: plugins then free what is not in the
   // namespace.
   if (!IsPinnedNetns(now.netns_path)) now.netns_path.clear();
-  ASSIGN_OR_RETURN(CniChain chain, PodChain(now, config, absl::Now() + options_.del_timeout));
+  ASSIGN_OR_RETURN(CniChain chain, PodChain(now, config, Deadline::After(options_.del_timeout)));
   chain.CancelBy(cancelled_.get());
   RETURN_IF_ERROR(chain.Del(result));
   if (options_.cache_dir.empty()) return absl::OkStatus();
@@ -103,7 +102,7 @@ Status Network::Del(const PodNetworkRequest& request, const std::string& config,
 }
 
 Status Network::AskStatus(const CniConfig& config) const {
-  CniChain::Setting setting{&options_.bin_dirs, &log_, absl::Now() + options_.status_timeout,
+  CniChain::Setting setting{&options_.bin_dirs, &log_, Deadline::After(options_.status_timeout),
                             cancelled_.get()};
   CniChain::PodPart part;
   part.env = PluginPath(options_.bin_dirs);
@@ -127,7 +126,7 @@ void Network::CollectGarbage(const CniConfig& config) {
   if (wanted && !verbs_.TryLock()) return;
   Status status;
   if (wanted) {
-    CniChain::Setting setting{&options_.bin_dirs, &log_, absl::Now() + options_.gc_timeout,
+    CniChain::Setting setting{&options_.bin_dirs, &log_, Deadline::After(options_.gc_timeout),
                               cancelled_.get()};
     CniChain::PodPart part;
     part.env = PluginPath(options_.bin_dirs);

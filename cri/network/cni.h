@@ -22,6 +22,7 @@
 #include "cri/network/cni_result.h"
 #include "cri/network/conf_directory.h"
 #include "cri/network/network_health.h"
+#include "runtime/base/deadline.h"
 #include "runtime/base/status.h"
 #include "runtime/linux/unique_fd.h"
 
@@ -128,7 +129,7 @@ class Network {
 
  private:
   StatusOr<CniChain> PodChain(const PodNetworkRequest& request, const std::string& config,
-                              absl::Time deadline) const;
+                              const Deadline& deadline) const;
   [[nodiscard]] Status AskStatus(const CniConfig& config) const;
   void CollectGarbage(const CniConfig& config);
 

@@ -4,11 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/time.h"
-
 #include "cri/log.h"
 #include "cri/network/cni.h"
 #include "cri/network/conflist.h"
+#include "runtime/base/deadline.h"
 #include "runtime/base/status.h"
 
 namespace gantry::cri {
@@ -20,7 +19,7 @@ class CniChain {
   struct Setting {
     const std::vector<std::string>* bin_dirs;
     const Logger* log;
-    absl::Time deadline;
+    Deadline deadline = Deadline::Never();
     int cancel_fd = -1;  // see PluginCall
   };
 

@@ -71,10 +71,10 @@ std::vector<std::string> Environment(const PluginCall& call) {
 }
 
 // A plugin that is being installed cannot be executed while somebody has it open for writing.
-StatusOr<ClonedProcess> SpawnWhenWritten(const SpawnRequest& request, absl::Time deadline) {
+StatusOr<ClonedProcess> SpawnWhenWritten(const SpawnRequest& request, const Deadline& deadline) {
   StatusOr<ClonedProcess> process = Spawn(request);
   for (int i = 0; i < kBusyRetries && ErrnoOf(process.status()) == ETXTBSY; ++i) {
-    if (absl::Now() + kBusyPause >= deadline) break;
+    if (deadline.Left() <= kBusyPause) break;
     absl::SleepFor(kBusyPause);
     process = Spawn(request);
   }
@@ -108,7 +108,7 @@ class Conversation {
   // Until the plugin has exited. False: the deadline passed, it was cancelled, or wrote too much.
   bool Run() {
     while (!exited_) {
-      const absl::Duration left = call_.deadline - absl::Now();
+      const absl::Duration left = call_.deadline.Left();
       if (left <= absl::ZeroDuration() || output_.size() > kMaxOutput || cancelled_) return false;
       // Negative descriptors are skipped by poll.
       std::array<pollfd, 5> fds = {{{plugin_.input.get(), POLLOUT, 0},

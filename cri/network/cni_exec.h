@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 
+#include "runtime/base/deadline.h"
 #include "runtime/base/status.h"
 
 namespace gantry::cri {
@@ -18,7 +18,7 @@ struct PluginCall {
   std::string command;           // ADD, DEL; goes into the environment
   std::vector<std::string> env;  // CNI_*=…, besides the daemon's own environment
   std::string input;             // the configuration
-  absl::Time deadline = absl::InfiniteFuture();
+  Deadline deadline = Deadline::Never();
   int cancel_fd = -1;  // readable: the plugin is killed at once; -1: none
 };
 

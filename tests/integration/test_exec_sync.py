@@ -1,5 +1,6 @@
 """ExecSync under load: much output, many at once."""
 
+import os
 import pathlib
 
 from case import wait_until, pids_of
@@ -58,3 +59,26 @@ class ExecSync(ApiTest):
                 reply = call.reply()
                 self.assertEqual(("OK", index % 5), (reply.code, reply.message["exit_code"]), reply.text)
         wait_until(lambda: not [text for text in processes().values() if " Z: " in text], "no zombies are left")
+
+    def pipes_read_by_the_daemon(self):
+        """Inode and flags of each."""
+        process, found = pathlib.Path(f"/proc/{self.daemon.pid}"), {}
+        for link in (process / "fd").iterdir():
+            try:
+                target = os.readlink(link)
+                flags = int((process / "fdinfo" / link.name).read_text().split("flags:")[1].split()[0], 8)
+            except FileNotFoundError:
+                continue
+            if target.startswith("pipe:") and flags & os.O_ACCMODE == os.O_RDONLY:
+                found[target] = flags
+        return found
+
+    def test_reading_its_output_never_blocks(self):
+        # Who has the other end can open this one too (/proc/self/fd), and take what was there to be read.
+        before = self.pipes_read_by_the_daemon()
+        call = self.call.begin("ExecSync", {"container_id": self.container, "cmd": ["sleep", "4328"], "timeout": 3})
+        wait_until(lambda: pids_of("sleep 4328"), "it runs")
+        mine = {pipe: flags for pipe, flags in self.pipes_read_by_the_daemon().items() if pipe not in before}
+        self.assertEqual(2, len(mine))
+        self.assertTrue(all(flags & os.O_NONBLOCK for flags in mine.values()), mine)
+        self.assertEqual("DEADLINE_EXCEEDED", call.reply().code)

@@ -95,6 +95,7 @@ class ContainerCreation {
     RETURN_IF_ERROR(FindImage());
     RETURN_IF_ERROR(FindImageVolumes(*node_.images, config(), &record_));
     RETURN_IF_ERROR(RecordIntent());
+    RETURN_IF_ERROR(CheckWanted());
     RETURN_IF_ERROR(FindIdMap());
     RETURN_IF_ERROR(MakeRootfs());
     RETURN_IF_ERROR(FindUser());
@@ -102,9 +103,11 @@ class ContainerCreation {
     RETURN_IF_ERROR(BuildSpec());
     RETURN_IF_ERROR(MountVolumes());
     RETURN_IF_ERROR(MakeCgroup());
+    RETURN_IF_ERROR(CheckWanted());
     RETURN_IF_ERROR(CloneInit());
     RETURN_IF_ERROR(Continue());
-    return BecomeCreated();
+    RETURN_IF_ERROR(BecomeCreated());
+    return CheckWanted();
   }
 
   const v1::ContainerConfig& config() const { return request_.config(); }
@@ -127,9 +130,7 @@ class ContainerCreation {
     record_.set_sandbox_id(sandbox_->id());
     record_.set_config(config().SerializeAsString());
     record_.set_image_id(image_->id);
-    const std::string& as_written = config().image().user_specified_image();
-    record_.set_image_ref(
-        DigestedReference(*image_, as_written.empty() ? config().image().image() : as_written));
+    record_.set_image_ref(DigestedReference(*image_, NameAsWritten(config().image())));
     record_.set_image_name(config().image().image());
     record_.mutable_layers()->Assign(image_->layers.begin(), image_->layers.end());
     record_.set_state(v1::CONTAINER_CREATED);
@@ -247,6 +248,19 @@ class ContainerCreation {
     return absl::OkStatus();
   }
 
+  // Whoever stops the pod waits for the end of each container that is in the table, and has killed
+  // what the shim knew of it by then. So this is asked when the container is in the table, before
+  // the shim hears of it, and once it has.
+  Status CheckWanted() const {
+    const auto container = node_.containers.Find(id_);
+    if (container == nullptr || container->killing || container->removing)
+      return absl::FailedPreconditionError("it was stopped while it was made");
+    const auto sandbox = node_.sandboxes.Find(sandbox_->id());
+    if (sandbox != nullptr && sandbox->ready()) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "pod sandbox \"", sandbox_->id(), "\" was stopped while its container was made"));
+  }
+
   // Limits come before anybody is inside.
   Status MakeCgroup() {
     RETURN_IF_ERROR_CONTEXT(CreateCgroup(node_.features.cgroups, CgroupPath()), "cgroup");
@@ -345,10 +359,12 @@ grpc::Status RuntimeService::CreateContainer(grpc::ServerContext* context,
       if (made != nullptr) PublishContainerEvent(node, v1::CONTAINER_CREATED_EVENT, *made);
     };
     work.undo = [node](const std::string& id) { (void)RemoveContainerObject(node, id); };
-    const std::string name =
-        ContainerName(request->config().metadata(), sandbox->config->metadata());
+    // A retry is of the same pod.
+    const std::string name = absl::StrCat(
+        "container/", ContainerName(request->config().metadata(), sandbox->config->metadata()),
+        " of ", sandbox->id());
     ASSIGN_OR_RETURN(const std::string id, node_.creations->Run(
-                                               "container/" + name, std::move(work),
+                                               name, std::move(work),
                                                [&rpc] { return rpc.cancelled(); }, rpc.deadline()));
     response->set_container_id(id);
     return absl::OkStatus();

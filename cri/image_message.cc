@@ -91,6 +91,10 @@ std::string DigestedReference(const images::Image& image, absl::string_view name
   return found.empty() ? image.id : found;
 }
 
+const std::string& NameAsWritten(const v1::ImageSpec& image) {
+  return image.user_specified_image().empty() ? image.image() : image.user_specified_image();
+}
+
 std::string ImageDetailJson(const images::Image& image, bool indented) {
   const json detail = {
       {"id", image.id},

@@ -20,6 +20,9 @@ v1::Image ImageMessage(const images::Image& image);
 // the status of a pod.
 std::string DigestedReference(const images::Image& image, absl::string_view name);
 
+// What the user wrote for it, where the kubelet tells; else what it asks for.
+const std::string& NameAsWritten(const v1::ImageSpec& image);
+
 // Everything that is known of the image, for reading: names, layers and "imageSpec", its
 // configuration with the keys of the OCI image specification (config.md).
 std::string ImageDetailJson(const images::Image& image, bool indented = false);

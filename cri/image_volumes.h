@@ -30,7 +30,7 @@ StatusOr<std::map<std::string, UniqueFd>> MountImageVolumes(images::Snapshots* s
                                                             const store::ContainerRecord& record,
                                                             int user_namespace);
 
-// With the image's ID in those of them that are made of one.
+// Tells of which image they are, where one is: NAME@DIGEST, as of a container itself.
 void AddImageRefs(const store::ContainerRecord& record, v1::ContainerStatus* status);
 
 // The kubelet knows what went wrong by the first word. Errors of the functions above carry it

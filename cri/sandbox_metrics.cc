@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 
 #include "cri/batch_writer.h"
+#include "cri/image_message.h"
 #include "cri/in_parallel.h"
 #include "cri/metric_samples.h"
 #include "cri/metrics/block_devices.h"
@@ -81,14 +82,12 @@ class MetricsList {
   void AddContainer(const Sandbox& sandbox, const Container& container, const GroupUse& use,
                     Samples* samples) const {
     const v1::PodSandboxMetadata& pod = sandbox.config->metadata();
-    const v1::ImageSpec& image = container.config->image();
-    const BaseLabels labels = {
-        container.config->metadata().name(),
-        container.record.cgroup_path(),
-        image.user_specified_image().empty() ? image.image() : image.user_specified_image(),
-        container.id(),
-        pod.namespace_(),
-        pod.name()};
+    const BaseLabels labels = {container.config->metadata().name(),
+                               container.record.cgroup_path(),
+                               NameAsWritten(container.config->image()),
+                               container.id(),
+                               pod.namespace_(),
+                               pod.name()};
     SampleWriter writer(samples, labels, use.read_at_ns);
     writer.Add(Metric::kLastSeen, static_cast<uint64_t>(use.read_at_ns) / kNsPerSecond);
     writer.Add(Metric::kStartTime,

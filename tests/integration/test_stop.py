@@ -4,6 +4,7 @@ import time
 
 from case import NAMESPACE_NODE, NAMESPACE_POD, wait_until, pids_of
 from fuse_stuck import StuckFileSystem
+from images import layer_of
 from test_api import ApiTest
 
 LOOP = "echo ready; while :; do sleep 0.1; done"
@@ -108,3 +109,42 @@ class Uninterruptible(ApiTest):
         self.crictl("stopp", self.pod.id)
         self.crictl("rmp", self.pod.id)
         self.assertEqual([], self.pods())
+
+    def test_row_28_an_exec_that_cannot_be_killed_keeps_its_caller_no_longer_than_it_takes(self):
+        mount = [{"host_path": self.files.folder, "container_path": "/stuck"}]
+        container = self.launch(self.pod, "probed", "sleep", "1000", mounts=mount)
+        reply = self.call("ExecSync", {"container_id": container, "cmd": ["cat", "/stuck/file"], "timeout": 1}, seconds=60)
+        self.assertEqual("DEADLINE_EXCEEDED", reply.code, reply.text)
+        self.assertIn("command timed out after 1 s", reply.text)
+        self.assertEqual("fine", self.execute(container, "echo", "fine"))
+
+
+class StopsDuringCreation(ApiTest):
+    def test_a_pod_that_is_stopped_while_its_container_is_made_stops(self):
+        image = self.add_image("voluminous", {"Volumes": {"/data": {}}}, layer_of({"data/file": "0" * 200_000_000}))
+        for index, delay in enumerate((0.02, 0.1, 0.2, 0.3)):
+            with self.subTest(delay=delay):
+                pod = self.run_pod(f"pod-{index}")
+                config = self.container_config("one", "sleep", "1000", image_name=image)
+                creation = self.call.begin("CreateContainer", {"pod_sandbox_id": pod.id, "config": config}, seconds=60)
+                time.sleep(delay)
+                stopped = self.call("StopPodSandbox", {"pod_sandbox_id": pod.id}, seconds=60)
+                self.assertEqual("OK", stopped.code, stopped.text)
+                made = creation.reply()
+                if made.code != "OK":
+                    self.assertEqual("FAILED_PRECONDITION", made.code, made.text)
+                self.crictl("rmp", pod.id)
+        self.assertEqual([], self.pods())
+
+
+class Prefixes(ApiTest):
+    def test_the_beginning_of_several_ids_stops_and_removes_none(self):
+        pod = self.run_pod()
+        containers = [self.create(pod, f"c{number}", "sleep", "1000") for number in range(17)]
+        first = next(digit for digit in "0123456789abcdef" if sum(c.startswith(digit) for c in containers) > 1)
+        for method in ("StopContainer", "RemoveContainer", "ContainerStatus", "StartContainer"):
+            reply = self.call(method, {"container_id": first})
+            self.assertEqual("INVALID_ARGUMENT", reply.code, f"{method}: {reply.text}")
+            self.assertIn("more than one ID", reply.text)
+        self.assertEqual(17, len(self.crictl.json("ps", "-a", "-o", "json")["containers"]))
+        self.assertEqual("OK", self.call("StopContainer", {"container_id": "no-such"}).code)

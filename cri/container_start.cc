@@ -4,6 +4,7 @@
 
 #include "cri/container_events.h"
 #include "cri/container_lookup.h"
+#include "cri/container_teardown.h"
 #include "cri/patience.h"
 #include "cri/persist.h"
 #include "cri/rpc.h"
@@ -33,6 +34,18 @@ Status NoteStartError(Node* node, const std::string& id, const Status& cause) {
   return cause;
 }
 
+// kDeadlineExceeded: it has not ended, and shows as what it is.
+Status EndUnanswered(Node* node, const Container& container) {
+  KillContainer(node, container);
+  if (node->containers.WaitUntil(container.id(), [](const Container& c) { return c.exited(); },
+                                 Deadline::After(kKillDeadline), {}))
+    return absl::OkStatus();
+  node->containers.Update(container.id(), [](Container& c) { c.starting = false; });
+  return absl::DeadlineExceededError(
+      absl::StrCat("start container \"", container.id(),
+                   "\": it does not start, and does not end after SIGKILL"));
+}
+
 // The start is told before the end, however short the life: an exit while `starting` is told here.
 void TellStarted(Node* node, const std::string& id) {
   if (const auto running = node->containers.Find(id))
@@ -60,15 +73,20 @@ Status Start(Node* node, const std::string& given_id) {
   shim::proto::Request request;
   request.mutable_start_container()->set_container_id(id);
   const auto reply = (*shim)->client->Call(request, {}, kShimStartAnswer);
-  if (!reply.ok())
+  if (!reply.ok()) {
+    // Without an answer it may start yet.
+    if (absl::IsDeadlineExceeded(reply.status())) RETURN_IF_ERROR(EndUnanswered(node, *container));
     return NoteStartError(node, id,
                           Annotate(reply.status(), absl::StrCat("start container \"", id, "\"")));
+  }
   const int64_t started_at = reply->reply.start_container().started_at_ns();
   node->containers.Update(id, [started_at](Container& c) {
     c.record.set_started_at_ns(started_at);
     if (!c.exited()) c.record.set_state(v1::CONTAINER_RUNNING);  // it may have ended already
   });
-  RETURN_IF_ERROR(PersistContainer(node, id));
+  if (const Status stored = PersistContainer(node, id); !stored.ok())
+    node->log.Error("start not recorded on disk, ignoring: it is tried again",
+                    {{kContainerField, id}, {"error", std::string(stored.message())}});
   TellStarted(node, id);
   return absl::OkStatus();
 }

@@ -14,6 +14,7 @@
 #include "cri/persist.h"
 #include "cri/sandbox_network.h"
 #include "cri/shim_events.h"
+#include "cri/unknown_objects.h"
 #include "runtime/linux/pidfd.h"
 #include "runtime/linux/process.h"
 
@@ -137,6 +138,7 @@ Status Reconnect(Node* node, const std::string& pod_id) {
   for (const auto& container : node->containers.List())
     if (container->record.sandbox_id() == pod_id && !container->exited())
       ReconcileContainer(node, *container, known);
+  EndUnknownContainers(node, *pod_shim, known);
   return absl::OkStatus();
 }
 
@@ -185,9 +187,13 @@ void Restore(Node* node) {
   for (const auto& bad : contents.quarantined)
     node->log.Error("a record could not be read and was set aside",
                     {{"table", bad.table}, {"id", bad.id}, {"reason", bad.reason}});
+  if (contents.salvaged.has_value())
+    node->log.Error("the database was corrupt: a new one was made of what could be read",
+                    {{"rows", absl::StrCat(contents.salvaged->rows)},
+                     {"old", contents.salvaged->corrupt_path}});
   LoadSandboxes(node, contents.sandboxes);
   LoadContainers(node, contents.containers);
-  SweepLeftovers(node);
+  EndUnknownPods(node);
   // Layers of pulls that never ended; a retry of the pull within a day still finds them.
   node->images->CollectUnused(std::chrono::hours(24));
   // A hung shim delays the pods behind it by its greeting's timeout, not the others.
@@ -200,6 +206,7 @@ void Restore(Node* node) {
         RestorePod(node, sandboxes[pod]->id());
     });
   for (std::thread& thread : threads) thread.join();
+  SweepLeftovers(node);  // what nobody uses any more
   node->network->CollectGarbageWhenReady([node] { return ValidAttachments(*node); });
 }
 

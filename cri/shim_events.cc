@@ -16,6 +16,7 @@ namespace gantry::cri {
 namespace {
 
 constexpr char kShimDied[] = "the pod's shim has died";
+constexpr char kInitDied[] = "PID 1 of the pod's shared PID namespace has died";
 
 ContainerExit ExitOf(const shim::proto::ExitRecord& record) {
   return {record.exit_code(), record.finished_at_ns(), record.oom_killed(),
@@ -32,30 +33,34 @@ void Acknowledge(Node* node, const std::string& pod_id, uint64_t sequence) {
                     {{kPodField, pod_id}, {"error", std::string(reply.status().message())}});
 }
 
+// A PID namespace without its init takes no process any more: the kubelet has to make another pod.
+Status NoteInitDeath(Node* node, const std::string& pod_id) {
+  const auto sandbox = node->sandboxes.Find(pod_id);
+  if (sandbox == nullptr || !sandbox->ready()) return absl::OkStatus();  // it is being stopped
+  node->log.Error("PID 1 of the pod has died: the pod is not ready", {{kPodField, pod_id}});
+  const auto ended = node->sandboxes.Update(pod_id, [](Sandbox& pod) {
+    pod.record.set_state(v1::SANDBOX_NOTREADY);
+    pod.record.set_message(kInitDied);
+  });
+  const Status stored = PersistSandbox(node, pod_id);
+  if (ended != nullptr) PublishSandboxEvent(node, v1::CONTAINER_STOPPED_EVENT, *ended);
+  return stored;
+}
+
 void HandleEvent(Node* node, const std::string& pod_id, const shim::proto::Event& event) {
-  const bool recorded = !event.has_exited() ||
-                        NoteContainerExit(node, event.container_id(), ExitOf(event.exited())).ok();
+  bool recorded = true;
+  if (event.has_exited())
+    recorded = NoteContainerExit(node, event.container_id(), ExitOf(event.exited())).ok();
   if (event.has_oom())
     node->log.Warning("a process of a container was killed for lack of memory",
                       {{kPodField, pod_id}, {kContainerField, event.container_id()}});
-  if (event.has_init_exited())
-    node->log.Warning("PID 1 of the pod has died", {{kPodField, pod_id}});
+  if (event.has_init_exited()) recorded = NoteInitDeath(node, pod_id).ok();
   if (!recorded) return;  // the shim keeps it
   node->sandboxes.Update(pod_id, [&event](Sandbox& changed) {
     changed.record.set_events_acknowledged(event.sequence());
   });
   const uint64_t sequence = event.sequence();
   node->background->Post([node, pod_id, sequence] { Acknowledge(node, pod_id, sequence); });
-}
-
-// Ends gantry-init, which outlives its shim, by what the journal says of it.
-void KillPodInit(const shim::JournalContents& journal) {
-  if (journal.init.pid <= 0) return;
-  const auto pidfd = OpenPidFd(journal.init.pid);
-  const auto started = ProcessStartTime(journal.init.pid);
-  // The start time tells it from somebody who has its pid by now.
-  if (pidfd.ok() && started.ok() && *started == journal.init.start_time)
-    (void)SignalPidFd(pidfd->get(), SIGKILL);
 }
 
 // The exit that the shim had time to write down, else one that nobody saw.
@@ -139,7 +144,9 @@ void EndPodWithoutShim(Node* node, const std::string& pod_id) {
     node->log.Warning("pod state not recorded, ignoring", {{kPodField, pod_id}});
   const auto journal =
       shim::ReadJournal(node->PodDirectory(pod_id)).value_or(shim::JournalContents());
-  KillPodInit(journal);
+  // One that hangs would go on when nobody expects it any more; gantry-init outlives its shim.
+  for (const shim::JournalProcess& process : {journal.shim, journal.init})
+    (void)SignalProcess(process.pid, process.start_time, SIGKILL);
   for (const auto& container : node->containers.List())
     if (container->record.sandbox_id() == pod_id && !container->exited())
       EndContainer(node, *container, journal);

@@ -12,6 +12,8 @@ extern "C" {
 
 #include "absl/strings/str_cat.h"
 
+#include "runtime/linux/process.h"
+
 namespace gantry {
 
 StatusOr<UniqueFd> OpenPidFd(pid_t pid) {
@@ -25,6 +27,16 @@ Status SignalPidFd(int pidfd, int signal) {
     return SyscallError("send signal", absl::StrCat(signal));
   }
   return absl::OkStatus();
+}
+
+Status SignalProcess(pid_t pid, uint64_t start_time, int signal) {
+  if (pid <= 0) return absl::OkStatus();
+  const StatusOr<UniqueFd> pidfd = OpenPidFd(pid);
+  if (!pidfd.ok()) return ErrnoOf(pidfd.status()) == ESRCH ? absl::OkStatus() : pidfd.status();
+  // Asked while the descriptor is held: the answer is of its process, or of none.
+  const StatusOr<uint64_t> started = ProcessStartTime(pid);
+  if (!started.ok() || *started != start_time) return absl::OkStatus();
+  return SignalPidFd(pidfd->get(), signal);
 }
 
 StatusOr<std::optional<ExitStatus>> WaitPidFd(int pidfd, bool block) {

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 
 #include "runtime/base/status.h"
@@ -16,6 +17,10 @@ StatusOr<UniqueFd> OpenPidFd(pid_t pid);
 
 // pidfd_send_signal(2). OK too when the process has exited (ESRCH): it needs no signal any more.
 Status SignalPidFd(int pidfd, int signal);
+
+// The same for the process of that pid that started at `start_time` (ProcessStartTime): whoever has
+// the pid by now is left alone. OK when there is none.
+Status SignalProcess(pid_t pid, uint64_t start_time, int signal);
 
 // How a process ended.
 struct ExitStatus {

@@ -1,12 +1,13 @@
 """Things break beside a pod: memory, its shim, the disk of its log, a command that hangs."""
 
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
 import time
 
-from case import BASE, BRIDGE, GantryTest, pids_of, wait_until
+from case import BASE, BRIDGE, GantryTest, NAMESPACE_NODE, NAMESPACE_POD, pids_of, wait_until
 from crictl import Crictl
 from daemon import Daemon
 from leak_oracle import LeakOracle
@@ -50,6 +51,38 @@ class Faults(GantryTest):
         self.wait_output(pod, "one", "ready")
         self.crictl("stop", "--timeout", "1", container)
         self.assertEqual(137, self.status(container)["exitCode"])
+
+    def test_row_24_a_pod_whose_shared_pid_1_has_ended_is_not_ready(self):
+        options = {"namespace_options": {"network": NAMESPACE_NODE, "pid": NAMESPACE_POD}}
+        linux = {"cgroup_parent": f"/{self.daemon.cgroup}/shared", "security_context": options}
+        pod = self.run_pod("shared", linux=linux)
+        container = self.launch(pod, "one", "sh", "-c", "kill 1; sleep 1000", linux={"security_context": options})
+        self.assertEqual(137, self.wait_exited(container)["exitCode"])
+        wait_until(lambda: self.pod_state(pod) == "SANDBOX_NOTREADY", "the pod is NOTREADY")
+        self.assert_refused("FailedPrecondition", ["not ready"], "create", pod.id,
+                            self.crictl.document(self.container_config("two", "true")), pod.document)
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual("SANDBOX_NOTREADY", self.pod_state(pod))
+
+    def test_an_exec_that_starts_too_late_does_not_start(self):
+        options = {"cgroup_parent": f"/{self.daemon.cgroup}/frozen"}
+        pod = self.run_pod("frozen", linux={**options, "security_context": {"namespace_options": {"network": NAMESPACE_NODE}}})
+        container = self.launch(pod, "one", "sleep", "1000")
+        group = next((path for path in pathlib.Path("/sys/fs/cgroup").glob(f"**/{self.daemon.cgroup}/frozen/*{container}")
+                      if (path / "cgroup.freeze").exists()), None)
+        if group is None:
+            self.skipTest("no cgroup2 here that could be frozen")
+        (group / "cgroup.freeze").write_text("1")
+        self.addCleanup(lambda: (group / "cgroup.freeze").exists() and (group / "cgroup.freeze").write_text("0"))
+        for _ in range(3):
+            self.assert_refused("DeadlineExceeded", ["exec in container"], "exec", "-s", "--timeout", "1", container,
+                                "touch", "/tmp/late")
+        (group / "cgroup.freeze").write_text("0")
+        self.assertEqual("", self.execute(container, "ls", "/tmp"))
+        time.sleep(1)
+        self.assertEqual("", self.execute(container, "ls", "/tmp"))
+        wait_until(lambda: not list(group.glob("exec-*")), "no exec is left")
 
     def test_a_dead_shim_ends_its_pod_and_no_other(self):
         pod, other = self.run_pod("one", network=0), self.run_pod("other")

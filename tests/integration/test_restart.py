@@ -1,8 +1,13 @@
 """The daemon is killed while pods run."""
 
+import contextlib
+import os
+import pathlib
+import signal
+import sqlite3
 import subprocess
 
-from case import GantryTest, pids_of, wait_until
+from case import GantryTest, NAMESPACE_NODE, NAMESPACE_POD, pids_of, wait_until
 
 TICKS = "i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.1; done"
 KEPT = ("id", "metadata", "createdAt", "startedAt", "state", "imageId", "labels", "annotations", "logPath")
@@ -27,11 +32,12 @@ class Restart(GantryTest):
         containers = (running, created, ended)
         before = [self.facts(container) for container in containers]
         pods_before = self.crictl.json("pods", "-o", "json")
-        pids_before = pids_of("gantry-shim")
+        pids_before = pids_of("gantry:shim")
+        self.assertGreater(len(pids_before), 1)
         self.restart()
         self.assertEqual(before, [self.facts(container) for container in containers])
         self.assertEqual(pods_before, self.crictl.json("pods", "-o", "json"))
-        self.assertEqual(pids_before, pids_of("gantry-shim"))
+        self.assertEqual(pids_before, pids_of("gantry:shim"))
         self.assertEqual(3, self.status(ended)["exitCode"])
         self.crictl("start", created)
         self.assertEqual("CONTAINER_RUNNING", self.state(created))
@@ -104,4 +110,57 @@ class Restart(GantryTest):
         client.wait(60)
         self.daemon.start()
         self.remove_everything()
+        self.assert_nothing_left()
+
+
+class LostRecords(GantryTest):
+    """What runs and is in no record: nobody sees it, and the kubelet starts its like beside it."""
+
+    def restart_without(self, *statements):
+        self.daemon.kill()
+        with contextlib.closing(sqlite3.connect(self.daemon.root / "gantry.db")) as database, database:
+            for statement in statements:
+                database.execute(statement)
+        self.daemon.start()
+
+    def test_pods_without_a_record_are_ended(self):
+        for name, pid in (("one", NAMESPACE_NODE), ("two", NAMESPACE_POD)):
+            options = {"namespace_options": {"network": NAMESPACE_POD, "pid": pid}}
+            pod = self.run_pod(name, linux={"cgroup_parent": f"/{self.daemon.cgroup}/{name}", "security_context": options},
+                               annotations={"io.gantry/network": "none"})
+            self.launch(pod, name, "sh", "-c", "sleep 4329 & sleep 4329", linux={"security_context": options})
+        wait_until(lambda: len(pids_of("sleep 4329")) >= 4, "all sleep")
+        self.restart_without("DELETE FROM sandboxes", "DELETE FROM containers")
+        self.assertEqual([], self.pods())
+        wait_until(lambda: not pids_of("sleep 4329") and not pids_of("gantry:shim"), "all have ended")
+        self.assertEqual([], list((self.daemon.state / "pods").iterdir()))
+        self.assertEqual([], list((self.daemon.state / "netns").iterdir()))
+        self.assertIn("a pod that is in no record is ended", self.daemon.log.read_text())
+        # Whose the pods' own groups were stood in the records; a kubelet removes its own.
+        for group in pathlib.Path("/sys/fs/cgroup").glob(f"*/{self.daemon.cgroup}/*/"):
+            self.assertEqual([], [path for path in group.iterdir() if path.is_dir()])
+            group.rmdir()
+
+    def test_a_container_without_a_record_is_ended_and_its_pod_goes_on(self):
+        pod = self.run_pod()
+        lost = self.launch(pod, "lost", "sleep", "4330")
+        kept = self.launch(pod, "kept", "sleep", "4331")
+        self.restart_without(f"DELETE FROM containers WHERE id = '{lost}'")
+        wait_until(lambda: not pids_of("sleep 4330"), "it has ended")
+        self.assertEqual("CONTAINER_RUNNING", self.state(kept))
+        self.assertEqual([kept], [entry["id"] for entry in self.crictl.json("ps", "-o", "json")["containers"]])
+        again = self.launch(pod, "lost", "sleep", "4332")
+        self.assertEqual("fine", self.execute(again, "echo", "fine"))
+
+    def test_a_shim_that_does_not_answer_is_ended_with_its_pod(self):
+        pod = self.run_pod()
+        container = self.launch(pod, "one", "sleep", "4333")
+        shim = pids_of(f"gantry:shim {pod.id}")[0]
+        os.kill(shim, signal.SIGSTOP)
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual("CONTAINER_EXITED", self.state(container))
+        wait_until(lambda: not pids_of("gantry:shim") and not pids_of("sleep 4333"), "nothing is left of it")
+        self.crictl("stopp", pod.id)
+        self.crictl("rmp", pod.id)
         self.assert_nothing_left()

@@ -79,8 +79,6 @@ Status MakeFolders(const Config& config) {
 // One cgroup for all shims, outside of the pods' limits: made once, where one for each would cost
 // each pod 0.7 ms on v1.
 Status MakeShimCgroup(Node* node) {
-  if (node->config.runtime.shim_cgroup.empty() || node->config.runtime.shim_cgroup == "pod")
-    return absl::OkStatus();
   const std::string& path = node->config.runtime.shim_cgroup;
   if (const Status made = CreateCgroup(node->features.cgroups, path);
       !made.ok() && !absl::IsAlreadyExists(made))
@@ -137,8 +135,8 @@ Status OpenParts(Node* node) {
   ASSIGN_OR_RETURN(puller.layer_form, ChooseLayerForm(*node));
   puller.auth_files = config.image.auth_files;
   // Beside the shims' group, where that is the node's own.
-  const std::string& shims = config.runtime.shim_cgroup;
-  if (!shims.empty() && shims != "pod") puller.cgroup = shims + "-pulls";
+  puller.cgroup = config.runtime.shim_cgroup + "-pulls";
+  puller.layers_at_once = config.image.max_concurrent_layers;
   node->puller = std::make_unique<images::Puller>(node->images.get(), puller);
   NetworkOptions network;
   network.conf_dir = config.network.conf_dir;

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
@@ -29,7 +30,8 @@ constexpr int kSweepSeconds = 15;
 
 Status SetOwner(const std::string& path, const std::string& group_name) {
   gid_t gid = 0;
-  if (!group_name.empty()) {
+  // A number need not be of a group that this machine knows.
+  if (!group_name.empty() && !absl::SimpleAtoi(group_name, &gid)) {
     const group* entry = getgrnam(group_name.c_str());
     if (entry == nullptr)
       return absl::InvalidArgumentError(

@@ -46,13 +46,15 @@ struct PullerOptions {
   std::string registry_config_path;  // containerd's certs.d layout (hosts.toml), several separated
                                      // by ':'; empty: none
   LayerForm layer_form = LayerForm::kDirectory;  // of new layers
+  int layers_at_once = 4;                        // of one pull; each has an unpacker
   std::string auth_files;  // docker config.json or containers auth.json, several separated
                            // by ':': for requests without credentials; empty: none
   std::chrono::milliseconds stall_timeout{
       60'000};  // a server that sends nothing for so long is given up
   std::chrono::milliseconds child_timeout{
       120'000};  // an unpacker that does nothing for so long is ended; a puller that says nothing,
-                 // after eight times as much: it may wait for servers, one after the other
+                 // after eight times as much: it may wait for servers, one after the other; and a
+                 // layer that another registry's pull has had for so long is fetched beside it
 };
 
 // Any thread.

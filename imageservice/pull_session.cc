@@ -16,7 +16,6 @@
 namespace gantry::images {
 namespace {
 
-constexpr size_t kLayersAtOnce = 4;
 constexpr int kPollMs = 1000;  // bounds the wait for a verdict
 constexpr int kPullerPatienceFactor = 8;
 
@@ -138,13 +137,13 @@ bool PullSession::AllDone() const {
 }
 
 Status PullSession::StartLayers() {
-  size_t running = 0;
+  int running = 0;
   for (const auto& [digest, layer] : layers_) running += layer.transfer != nullptr ? 1 : 0;
   for (const std::string& digest : order_) {
     Layer& layer = layers_.at(digest);
     if (layer.done || layer.transfer != nullptr) continue;
     ASSIGN_OR_RETURN(bool here, UseExisting(layer));
-    if (here || running >= kLayersAtOnce) continue;
+    if (here || running >= services_.options->layers_at_once) continue;
     if (!services_.claims->Claim(digest, wake_.get())) continue;
     layer.claimed = true;
     // It may have been published between the look and the claim.

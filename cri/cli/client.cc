@@ -24,7 +24,7 @@ Status TrySocket(const std::string& path) {
     case ECONNREFUSED:
       return absl::UnavailableError(
           absl::StrCat("gantryd is not running: nobody listens on ", path,
-                       "; start it (systemctl start gantryd), or name its socket by --socket"));
+                       "; start it (systemctl start gantry), or name its socket by --socket"));
     case EACCES:
     case EPERM:
       return absl::UnavailableError(absl::StrCat("no permission for ", path,

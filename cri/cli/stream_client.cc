@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -52,6 +53,10 @@ struct Address {
 
 StatusOr<Address> ParseUrl(absl::string_view url) {
   const std::string whole(url);
+  if (absl::StartsWith(url, "https://"))
+    return absl::UnimplementedError(
+        "gantryd streams by TLS (streaming.tls_cert_file), which this command does not speak: use "
+        "crictl or kubectl");
   if (!absl::ConsumePrefix(&url, "http://"))
     return absl::InvalidArgumentError(absl::StrCat("stream URL \"", whole, "\" is not http"));
   const size_t slash = url.find('/');
@@ -59,7 +64,9 @@ StatusOr<Address> ParseUrl(absl::string_view url) {
   const size_t colon = place.rfind(':');
   if (slash == absl::string_view::npos || colon == absl::string_view::npos)
     return absl::InvalidArgumentError(absl::StrCat("stream URL \"", whole, "\" is malformed"));
-  return Address{std::string(place.substr(0, colon)), std::string(place.substr(colon + 1)),
+  absl::string_view host = place.substr(0, colon);
+  if (absl::ConsumePrefix(&host, "[")) absl::ConsumeSuffix(&host, "]");  // IPv6
+  return Address{std::string(host), std::string(place.substr(colon + 1)),
                  std::string(url.substr(slash))};
 }
 

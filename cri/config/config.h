@@ -35,7 +35,7 @@ struct Config {
         "/etc/gantry/certs.d";  // folders, separated by colons: HOST/hosts.toml; empty: none
     std::string auth_files =
         "/etc/gantry/auth.json";      // logins, separated by colons; need not be there; empty: none
-    int max_concurrent_layers = 8;    // of one pull
+    int max_concurrent_layers = 4;    // of one pull
     std::string layer_form = "auto";  // of new layers: auto, erofs, directory
   } image;
 
@@ -59,7 +59,7 @@ struct Config {
   struct Runtime {
     std::string cgroup_driver = "cgroupfs";
     std::string default_handler = "gantry";
-    std::string shim_cgroup = "/gantry-shims";  // a cgroup path; "pod": inside the pod's limits
+    std::string shim_cgroup = "/gantry-shims";  // of all shims, outside the pods' limits
     std::vector<std::string> cdi_spec_dirs = {"/etc/cdi", "/var/run/cdi"};  // later ones win
     std::map<std::string, RuntimeHandler> handlers;
   } runtime;

@@ -117,7 +117,6 @@ Status LayerFormOrAuto(const ConfigTarget& target) {
 }
 
 Status ShimCgroup(const ConfigTarget& target) {
-  if (Text(target) == "pod") return absl::OkStatus();
   RETURN_IF_ERROR(CheckAbsolute(Text(target)));
   if (!absl::StrContains(Text(target), "..")) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("\"", Text(target), "\" must not contain \"..\""));
@@ -198,8 +197,7 @@ std::vector<ConfigKey> SectionKeys(Config& config) {
       {"runtime", "default_handler", &config.runtime.default_handler,
        "What runs pods that name no runtime handler.", HandlerName},
       {"runtime", "shim_cgroup", &config.runtime.shim_cgroup,
-       "Cgroup below which the shims live, outside the pods' limits; \"pod\": inside them.",
-       ShimCgroup},
+       "Cgroup below which the shims live, outside the pods' limits.", ShimCgroup},
       {"runtime", "cdi_spec_dirs", &config.runtime.cdi_spec_dirs,
        "Folders of CDI files (devices that vendors describe); a later one wins over an earlier.",
        AbsolutePaths},

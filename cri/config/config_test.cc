@@ -31,14 +31,14 @@ TEST(Config, EmptyFileIsTheDefaults) {
 TEST(Config, ReadsEveryKindOfValue) {
   const StatusOr<Config> config = ParseConfig(
       "root = \"/a\"\nsocket_group = \"wheel\"\n[image]\nmax_concurrent_layers = 3\n"
-      "[network]\nbin_dirs = [\"/x\", \"/y\"]\n[runtime]\nshim_cgroup = \"pod\"\n",
+      "[network]\nbin_dirs = [\"/x\", \"/y\"]\n[runtime]\nshim_cgroup = \"/shims\"\n",
       "test.toml");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->root, "/a");
   EXPECT_EQ(config->socket_group, "wheel");
   EXPECT_EQ(config->image.max_concurrent_layers, 3);
   EXPECT_THAT(config->network.bin_dirs, ElementsAre("/x", "/y"));
-  EXPECT_EQ(config->runtime.shim_cgroup, "pod");
+  EXPECT_EQ(config->runtime.shim_cgroup, "/shims");
 }
 
 TEST(Config, StreamingOffTheLoopbackNeedsTls) {

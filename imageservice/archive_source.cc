@@ -49,7 +49,7 @@ class ArchiveSource : public ImageSource {
       return absl::InvalidArgumentError("the archive holds no image for this machine");
     if (images.size() == 1 && images[0].repo_tags.empty() && !name_.empty()) {
       ASSIGN_OR_RETURN(const Reference reference, ParseReference(name_));
-      if (!reference.tag.empty()) images[0].repo_tags.push_back(reference.Tagged());
+      if (reference.digest.empty()) images[0].repo_tags.push_back(reference.Tagged());
     }
     return images;
   }
@@ -208,7 +208,7 @@ class ArchiveSource : public ImageSource {
     if (!absl::StrContains(entry.name, '/') && !absl::StrContains(entry.name, ':')) return;
     const StatusOr<Reference> reference = ParseReference(entry.name);
     if (!reference.ok()) return;
-    if (!reference->tag.empty()) image.repo_tags.push_back(reference->Tagged());
+    if (reference->digest.empty()) image.repo_tags.push_back(reference->Tagged());
     image.repo_digests.push_back(absl::StrCat(reference->Name(), "@", entry.digest));
   }
 

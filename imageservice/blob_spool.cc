@@ -12,7 +12,7 @@
 namespace gantry::images {
 namespace {
 
-constexpr char kMagic[8] = {'G', 'S', 'P', 'O', 'O', 'L', '0', '1'};
+constexpr char kMagic[8] = {'G', 'S', 'P', 'O', 'O', 'L', '0', '2'};
 constexpr off_t kRecordStep = 4096;
 constexpr uint64_t kBehindStep = 8 << 20;
 constexpr size_t kReplayStep = 256 << 10;
@@ -23,16 +23,20 @@ struct Record {
   uint64_t sequence;
   char digest[144];  // "sha512:" and 128 digits, padded with zeros
   char boot[40];
+  char registry[64];  // sha256 of its name, in digits
   uint64_t size;
   uint64_t length;  // of the bytes that are durable, and were hashed to `words`
   uint64_t words[8];
   char checksum[64];  // sha256 of all before it, in digits
 };
-static_assert(sizeof(Record) == 344 && sizeof(Record) <= kRecordStep);
+static_assert(sizeof(Record) == 408 && sizeof(Record) <= kRecordStep);
+
+std::string Sha256Digits(absl::string_view bytes) {
+  return DigestOf(bytes)->substr(strlen("sha256:"));
+}
 
 std::string ChecksumOf(const Record& record) {
-  const absl::string_view bytes(reinterpret_cast<const char*>(&record), offsetof(Record, checksum));
-  return DigestOf(bytes)->substr(strlen("sha256:"));
+  return Sha256Digits({reinterpret_cast<const char*>(&record), offsetof(Record, checksum)});
 }
 
 bool WriteAllAt(int file, std::span<const char> bytes, off_t at) {
@@ -62,9 +66,9 @@ void Copy(absl::string_view text, std::span<char> field) {
 
 }  // namespace
 
-std::unique_ptr<BlobSpool> BlobSpool::Open(UniqueFd file, const std::string& digest, uint64_t size,
+std::unique_ptr<BlobSpool> BlobSpool::Open(UniqueFd file, const SpooledBlob& blob,
                                            const std::string& boot) {
-  std::unique_ptr<BlobSpool> spool(new BlobSpool(std::move(file), digest, size, boot));
+  std::unique_ptr<BlobSpool> spool(new BlobSpool(std::move(file), blob, boot));
   if (!spool->ReadBack()) {
     spool->length_ = 0;
     spool->midstate_.reset();
@@ -85,7 +89,10 @@ bool BlobSpool::ReadBack() {
   const Record& record = !b.has_value() || (a.has_value() && a->sequence > b->sequence) ? *a : *b;
   const uint64_t there =
       static_cast<uint64_t>(std::max<off_t>(info.st_size, kSpoolData)) - kSpoolData;
-  if (digest_ != record.digest || record.size != size_ || record.length > there) return false;
+  const std::string registry = Sha256Digits(blob_.registry);
+  if (blob_.digest != record.digest || record.size != blob_.size || record.length > there ||
+      memcmp(record.registry, registry.data(), sizeof(record.registry)) != 0)
+    return false;
   sequence_ = record.sequence;
   const bool same_boot = !boot_.empty() && boot_ == record.boot;
   length_ = same_boot ? there : record.length;
@@ -94,16 +101,17 @@ bool BlobSpool::ReadBack() {
     midstate_->bytes = record.length;
     std::copy(std::begin(record.words), std::end(record.words), midstate_->words.begin());
   }
-  return length_ <= size_;
+  return length_ <= blob_.size;
 }
 
 bool BlobSpool::WriteRecord(const std::optional<DigestMidstate>& midstate) {
   Record record = {};
   memcpy(record.magic, kMagic, sizeof(kMagic));
   record.sequence = ++sequence_;
-  Copy(digest_, record.digest);
+  Copy(blob_.digest, record.digest);
   Copy(boot_, record.boot);
-  record.size = size_;
+  memcpy(record.registry, Sha256Digits(blob_.registry).data(), sizeof(record.registry));
+  record.size = blob_.size;
   if (midstate.has_value()) {
     record.length = midstate->bytes;
     std::copy(midstate->words.begin(), midstate->words.end(), record.words);

@@ -6,7 +6,8 @@
 //   4096   record B ┘ the one before
 //   8192   the bytes, from the blob's first one on
 //
-// A record holds the blob's digest and size, this boot's id, and a length with the state that the
+// A record holds the blob's digest and size, the registry that it came from (what another one gave
+// may be wrong, and only the end would tell), this boot's id, and a length with the state that the
 // hash had there. One is written at the start and every 64 MiB, after its bytes are durable
 // (fdatasync), so it tells the truth whenever the machine stops. Within one boot the bytes behind
 // the last record count too: only processes died, and what they wrote is in the page cache.
@@ -31,12 +32,18 @@ inline constexpr uint64_t kSpoolMark = 64 << 20;  // bytes between two records
 
 inline constexpr uint64_t kSpoolData = 8192;  // where the bytes begin
 
+struct SpooledBlob {
+  std::string digest;
+  uint64_t size = 0;
+  std::string registry;
+};
+
 // One thread at a time. No failure of the disk is a failure of the pull: the spool is dropped.
 class BlobSpool {
  public:
   // `file`: open for reading and writing, empty or an earlier spool; what is not of this blob is
   // thrown away. `boot`: at most 36 bytes. The file's pages do not stay in the page cache.
-  static std::unique_ptr<BlobSpool> Open(UniqueFd file, const std::string& digest, uint64_t size,
+  static std::unique_ptr<BlobSpool> Open(UniqueFd file, const SpooledBlob& blob,
                                          const std::string& boot);
 
   // How many bytes are here, and the hash after some of them, if any is known.
@@ -55,15 +62,15 @@ class BlobSpool {
   bool dropped() const { return !file_.valid(); }
 
  private:
-  BlobSpool(UniqueFd file, const std::string& digest, uint64_t size, const std::string& boot)
-      : file_(std::move(file)), digest_(digest), boot_(boot), size_(size) {}
+  BlobSpool(UniqueFd file, const SpooledBlob& blob, const std::string& boot)
+      : file_(std::move(file)), blob_(blob), boot_(boot) {}
   bool ReadBack();
   bool WriteRecord(const std::optional<DigestMidstate>& midstate);
   void WriteBehind();
 
   UniqueFd file_;
-  const std::string digest_, boot_;
-  const uint64_t size_;
+  const SpooledBlob blob_;
+  const std::string boot_;
   uint64_t sequence_ = 0;
   uint64_t length_ = 0;
   uint64_t behind_ = 0;  // up to here writing has begun; before the last step it has ended

@@ -45,8 +45,10 @@ class Spool : public ::testing::Test {
  protected:
   Spool() : file_(memfd_create("spool", MFD_CLOEXEC)) {}
   std::unique_ptr<BlobSpool> Open(const std::string& boot = kBoot,
-                                  const std::string& digest = kDigest) {
-    return BlobSpool::Open(UniqueFd(fcntl(file_.get(), F_DUPFD_CLOEXEC, 0)), digest, kSize, boot);
+                                  const std::string& digest = kDigest,
+                                  const std::string& registry = "reg.example") {
+    return BlobSpool::Open(UniqueFd(fcntl(file_.get(), F_DUPFD_CLOEXEC, 0)),
+                           {digest, kSize, registry}, boot);
   }
   static void Append(BlobSpool& spool, Digester& digester, uint64_t until) {
     while (spool.length() < until) {
@@ -139,6 +141,16 @@ TEST_F(Spool, WhatIsOfAnotherBlobOrShorterThanItsRecordIsThrownAway) {
     Append(*spool, digester, 1000);
   }
   EXPECT_EQ(Open(kBoot, *DigestOf("another"))->length(), 0u);
+}
+
+TEST_F(Spool, WhatAnotherRegistryGaveIsNotTrusted) {
+  {
+    auto spool = Open();
+    Digester digester = *Digester::Make("sha256");
+    Append(*spool, digester, 1000);
+  }
+  EXPECT_EQ(Open(kBoot, kDigest, "reg.example")->length(), 1000u);
+  EXPECT_EQ(Open(kBoot, kDigest, "evil.example")->length(), 0u);
 }
 
 TEST_F(Spool, AFullDiskDropsTheSpoolAndGivesTheSpaceBack) {

@@ -239,6 +239,26 @@ TEST_F(PullFaults, APullerThatStopsInALayerKeepsItFromNobodyForEver) {
   EXPECT_EQ(FileIn(**pulled, 1, "own"), "other");
 }
 
+TEST_F(PullFaults, ASlowRegistryHoldsUpNoOtherRegistrysPull) {
+  options_.child_timeout = std::chrono::milliseconds(500);
+  puller_ = std::make_unique<Puller>(store_.get(), options_);
+  mirror_.memory().Add("a/b", "1", image_);
+  mirror_.Break(Layer(), Throttle(20'000));
+  std::atomic<bool> enough = false;
+  PullRequest slow;
+  slow.reference = mirror_.host() + "/a/b:1";
+  slow.cancelled = [&] { return enough.load(); };
+  Status first;
+  std::thread waits([&] { first = puller_->Pull(slow).status(); });
+  EXPECT_TRUE(Eventually([&] { return !mirror_.RangesOf(Layer()).empty(); }));
+  const auto pulled = Pull(Name());
+  enough = true;
+  waits.join();
+  EXPECT_EQ(first.code(), absl::StatusCode::kCancelled) << first;
+  ASSERT_TRUE(pulled.ok()) << pulled.status();
+  EXPECT_EQ(FileIn(**pulled, 1, "etc/name"), "second");
+}
+
 TEST_F(PullFaults, Row63FiftyPullsOfOneImageAreOneDownload) {
   std::atomic<int> good{0};
   std::vector<std::thread> callers;

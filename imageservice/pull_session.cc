@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "imageservice/reference.h"
 #include "runtime/linux/unix_socket.h"
 
 namespace gantry::images {
@@ -52,6 +53,10 @@ StatusOr<std::vector<std::shared_ptr<const Image>>> PullSession::Run(const Pulle
                                                                      std::span<const int> fds) {
   if (!wake_.valid()) return SyscallError("eventfd");
   task_ = &task;
+  if (const auto* pull = std::get_if<PullTask>(&task)) {
+    ASSIGN_OR_RETURN(const Reference reference, ParseReference(pull->reference));
+    registry_ = reference.registry;
+  }
   SetStage("resolving");
   RETURN_IF_ERROR(StartPuller(task, fds));
   RETURN_IF_ERROR(AwaitImages());
@@ -144,8 +149,7 @@ Status PullSession::StartLayers() {
     if (layer.done || layer.transfer != nullptr) continue;
     ASSIGN_OR_RETURN(bool here, UseExisting(layer));
     if (here || running >= services_.options->layers_at_once) continue;
-    if (!services_.claims->Claim(digest, wake_.get())) continue;
-    layer.claimed = true;
+    if (!Claim(layer)) continue;
     // It may have been published between the look and the claim.
     ASSIGN_OR_RETURN(here, UseExisting(layer));
     if (here) continue;
@@ -154,6 +158,17 @@ Status PullSession::StartLayers() {
   }
   SetPriorities();
   return absl::OkStatus();
+}
+
+// Another registry may be slow for as long as it likes, and whoever pulls from there has made us
+// wait: then the layer is fetched twice, and the first to publish it ends the matter.
+bool PullSession::Claim(Layer& layer) {
+  if (services_.claims->Claim(layer.found.digest, registry_, wake_.get()))
+    return layer.claimed = true;
+  const auto now = std::chrono::steady_clock::now();
+  if (!layer.waits_since.has_value()) layer.waits_since = now;
+  return now - *layer.waits_since >= services_.options->child_timeout &&
+         services_.claims->IsElsewhere(layer.found.digest, registry_);
 }
 
 StatusOr<bool> PullSession::UseExisting(Layer& layer) {

@@ -45,6 +45,7 @@ class PullSession {
     FoundLayer found;
     size_t progress = 0;  // index in progress_.layers
     bool claimed = false;
+    std::optional<std::chrono::steady_clock::time_point> waits_since;  // for who has claimed it
     bool done = false;
     std::unique_ptr<LayerTransfer> transfer;
     UniqueFd resume;     // our copy of its resume file, while the puller has one
@@ -60,6 +61,8 @@ class PullSession {
   Status FetchLayers();
   // The layers that are not here and not in somebody else's hands, as many as may run at once.
   Status StartLayers();
+  // True: it is ours to fetch.
+  bool Claim(Layer& layer);
   StatusOr<bool> UseExisting(Layer& layer);
   Status StartTransfer(Layer& layer);
   void SetPriorities();
@@ -80,6 +83,7 @@ class PullSession {
 
   const Services services_;
   const PullerOrder* task_ = nullptr;  // while Run runs
+  std::string registry_;               // that it pulls from
   const std::string hold_;             // the name under which the store keeps our layers
   UniqueFd wake_;                      // eventfd: a layer that somebody else had is free
   std::optional<ChildProcess> puller_;

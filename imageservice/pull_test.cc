@@ -101,6 +101,25 @@ TEST_F(Pulling, AnImageIsPulledByTagAndByDigest) {
   ASSERT_TRUE(store_->Find(Name("a/b:1")).ok());
 }
 
+TEST_F(Pulling, ATagBesideADigestIsNotMoved) {
+  const TestImage today = ThreeLayers();
+  TestImage other;
+  other.AddLayer(TarArchive().File("f", "other").Finish());
+  memory_.Add("a/b", "1", today);
+  memory_.Add("a/b", "2", other);
+  ASSERT_TRUE(Pull(Name("a/b:1")).ok());
+  for (const char* tag : {"1", "7"}) {
+    const std::string name = absl::StrCat(Name("a/b:"), tag, "@", other.Manifest().digest);
+    const auto pulled = Pull(name);
+    ASSERT_TRUE(pulled.ok()) << pulled.status();
+    EXPECT_EQ((*pulled)->id, other.Config().digest);
+    EXPECT_TRUE((*pulled)->repo_tags.empty());
+    EXPECT_EQ((*store_->Find(name))->id, other.Config().digest);
+  }
+  EXPECT_EQ((*store_->Find(Name("a/b:1")))->id, today.Config().digest) << "as the registry says";
+  EXPECT_EQ(*store_->Find(Name("a/b:7")), nullptr) << "nobody has asked what it is";
+}
+
 // Bigger than what a socket takes of it at once.
 TEST_F(Pulling, AnImageWithABigConfigurationIsPulledTwice) {
   const TestImage image = ThreeLayers();

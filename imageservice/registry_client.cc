@@ -114,7 +114,9 @@ std::vector<const RegistryEndpoint*> RegistryClient::Candidates(bool by_digest) 
   for (const RegistryEndpoint& endpoint : endpoints_) {
     if (by_digest ? !endpoint.can_pull : !endpoint.can_resolve) continue;
     able.push_back(&endpoint);
-    if (health_->Usable(endpoint.base.Origin())) alive.push_back(&endpoint);
+    // The registry itself is the last to be asked, and the one that knows: a mirror alone would
+    // make "not found" of what it has no copy of.
+    if (endpoint.upstream || health_->Usable(endpoint.base.Origin())) alive.push_back(&endpoint);
   }
   return alive.empty() ? able : alive;
 }

@@ -1,6 +1,7 @@
 // Against a server on loopback that makes the mistakes that servers make.
 #include "imageservice/registry_client.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -311,6 +312,25 @@ TEST(Registry, MirrorsAreAskedFirstAndTheRegistryWhenTheyFail) {
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(Text(status), HasSubstr("MANIFEST_UNKNOWN: manifest unknown"));
   EXPECT_THAT(Text(status), HasSubstr(absl::StrCat("before that: http://", mirror.host())));
+}
+
+TEST(Registry, AMirrorWithoutACopyIsNotTheLastWordWhenTheRegistryHasFailed) {
+  MemoryRegistry memory;
+  TestImage image;
+  memory.Add("a/b", "1", image);
+  TestServer mirror([&](const TestRequest&) { return TestResponse{.status = 404}; });
+  std::atomic<bool> well = false;
+  TestServer server([&](const TestRequest& request) {
+    return well ? memory.Answer(request) : TestResponse{.status = 503};
+  });
+  ClientSetup setup;
+  setup.mirrors.push_back(EndpointAt(mirror.host()));
+  const auto registry = MakeClient(server.host(), setup);
+  HttpClient client;
+  EXPECT_FALSE(registry->FetchManifest(client, "1", 0).ok());
+  well = true;
+  const auto manifest = registry->FetchManifest(client, "1", 0);
+  EXPECT_TRUE(manifest.ok()) << manifest.status() << ": it has recovered, and it has the image";
 }
 
 TEST(Registry, AMirrorThatMayNotResolveIsAskedForDigestsOnly) {

@@ -216,10 +216,13 @@ StatusOr<RegistryEndpoint> DefaultEndpoint(const std::string& registry) {
   return endpoint;
 }
 
-// A mirror learns from ?ns= whose images are asked for.
+// A mirror learns from ?ns= whose images are asked for. The registry may stand among its own
+// mirrors, as where its certificate authority is given: then it is the registry still.
 void MarkMirror(const std::string& registry, RegistryEndpoint& endpoint) {
   const std::string upstream = registry == "docker.io" ? "registry-1.docker.io" : registry;
-  if (endpoint.base.HostPort() != upstream)
+  if (endpoint.base.HostPort() == upstream)
+    endpoint.upstream = true;
+  else
     endpoint.query = absl::StrCat("ns=", PercentEncode(registry));
 }
 
@@ -319,6 +322,8 @@ StatusOr<RegistryHosts> ParseHostsToml(const std::string& registry, const std::s
   reader.NoteUnknown(hosts.notes);
   MarkMirror(registry, endpoint);
   endpoint.upstream = true;
+  for (RegistryEndpoint& mirror : hosts.endpoints)
+    mirror.upstream = mirror.upstream || mirror.base.HostPort() == endpoint.base.HostPort();
   hosts.endpoints.push_back(std::move(endpoint));
   return hosts;
 }

@@ -102,6 +102,29 @@ server = "https://registry-1.docker.io"
   EXPECT_EQ((*endpoints)[2].base.ToString(), "https://registry-1.docker.io/v2");
 }
 
+TEST_F(HostsFiles, TheRegistryAmongItsOwnMirrorsIsTheRegistry) {
+  const struct {
+    std::string registry, server, host;
+    bool upstream;
+  } rows[] = {
+      {"harbor.example", "https://harbor.example", "https://harbor.example", true},
+      {"harbor.example", "", "https://harbor.example", true},
+      {"docker.io", "https://docker.io", "https://registry-1.docker.io", true},
+      {"quay.io", "https://proxy.example/quay", "https://proxy.example/quay", true},
+      {"harbor.example", "https://harbor.example", "https://mirror.example", false},
+      {"harbor.example", "https://harbor.example", "https://harbor.example:8443", false},
+  };
+  for (const auto& row : rows) {
+    const std::string server = row.server.empty() ? "" : "server = \"" + row.server + "\"\n";
+    Write(row.registry + "/hosts.toml", server + "[host.\"" + row.host + "\"]\n");
+    const auto endpoints = Find(row.registry);
+    ASSERT_TRUE(endpoints.ok()) << endpoints.status();
+    ASSERT_EQ(endpoints->size(), 2u);
+    EXPECT_EQ((*endpoints)[0].upstream, row.upstream) << row.host;
+    EXPECT_TRUE((*endpoints)[1].upstream);
+  }
+}
+
 TEST_F(HostsFiles, AServerInPlaceOfTheRegistryIsTheOnlyOne) {
   Write("_default/hosts.toml", "server = \"mirror.example/proxy\"\n");
   const auto endpoints = Find("quay.io");

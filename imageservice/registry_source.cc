@@ -31,7 +31,8 @@ class RegistrySource : public ImageSource {
     const Reference& reference = registry_.reference();
     ASSIGN_OR_RETURN(const ResolvedImage resolved, ResolveImage(registry_, client));
     FoundImage image;
-    if (!reference.tag.empty()) image.repo_tags.push_back(reference.Tagged());
+    // Beside a digest a tag is a remark: nobody has asked the registry what it names today.
+    if (reference.digest.empty()) image.repo_tags.push_back(reference.Tagged());
     image.repo_digests.push_back(absl::StrCat(reference.Name(), "@", resolved.digest));
     RETURN_IF_ERROR_CONTEXT(resolved.manifest.artifact_type.empty()
                                 ? FillImage(client, resolved.manifest, image)
@@ -47,7 +48,9 @@ class RegistrySource : public ImageSource {
   Status Deliver(const FoundLayer& layer, UniqueFd resume, const BlobSink& sink) override {
     HttpClient client;
     std::unique_ptr<BlobSpool> spool;
-    if (resume.valid()) spool = BlobSpool::Open(std::move(resume), layer.digest, layer.size, boot_);
+    if (resume.valid())
+      spool = BlobSpool::Open(std::move(resume),
+                              {layer.digest, layer.size, registry_.reference().registry}, boot_);
     Descriptor descriptor;
     descriptor.digest = layer.digest;
     descriptor.size = layer.size;

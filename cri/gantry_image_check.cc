@@ -17,10 +17,10 @@ void AddDamage(const images::ImageStore::Damage& damage,
   entry->set_problem(std::string(damage.what.message()));
 }
 
-Status Repair(Node& node, const std::function<bool()>& gone,
-              ::gantry::v1::CheckImagesResponse* response) {
-  for (const auto& damage : response->damages())
-    RETURN_IF_ERROR(node.images->SetAside(damage.layer()));
+Status Repair(Node& node, const std::vector<images::ImageStore::Damage>& damages,
+              const std::function<bool()>& gone, ::gantry::v1::CheckImagesResponse* response) {
+  for (const auto& damage : damages)
+    if (damage.certain()) RETURN_IF_ERROR(node.images->SetAside(damage));
   for (const auto& image : images::RepairImages(node.images.get(), node.puller.get(), gone)) {
     auto* entry = response->add_repairs();
     entry->set_image(image.id);
@@ -37,9 +37,9 @@ grpc::Status GantryService::CheckImages(grpc::ServerContext* context,
                                         ::gantry::v1::CheckImagesResponse* response) {
   return Serve(node_.log, context, "CheckImages", "", [&](const Rpc& rpc) -> Status {
     const auto gone = [&] { return rpc.cancelled() || absl::Now() >= rpc.deadline(); };
-    for (const auto& damage : node_.images->Check(request->contents(), gone))
-      AddDamage(damage, response);
-    if (!gone() && request->repair()) RETURN_IF_ERROR(Repair(node_, gone, response));
+    const auto damages = node_.images->Check(request->contents(), gone);
+    for (const auto& damage : damages) AddDamage(damage, response);
+    if (!gone() && request->repair()) RETURN_IF_ERROR(Repair(node_, damages, gone, response));
     for (const auto& image : node_.images->Incomplete()) response->add_incomplete(image->id);
     return gone() ? rpc.CancelledStatus("check images") : absl::OkStatus();
   });

@@ -28,9 +28,15 @@ void ImageRecovery::Run() {
   prctl(PR_SET_NAME, "gantry:recovery");
   const auto stopped = [this] { return stop_.load(); };
   for (const auto& damage : node_->images->Check(/*contents=*/false, stopped)) {
+    const std::string reason(damage.what.message());
+    if (!damage.certain()) {
+      node_->log.Error("a layer cannot be read, and is left as it is",
+                       {{"layer", damage.layer}, {"reason", reason}});
+      continue;
+    }
     node_->log.Error("a layer is damaged: it is set aside, and its images are pulled again",
-                     {{"layer", damage.layer}, {"reason", std::string(damage.what.message())}});
-    if (const Status gone = node_->images->SetAside(damage.layer); !gone.ok())
+                     {{"layer", damage.layer}, {"reason", reason}});
+    if (const Status gone = node_->images->SetAside(damage); !gone.ok())
       node_->log.Error("cannot set a layer aside",
                        {{"layer", damage.layer}, {"reason", std::string(gone.message())}});
   }

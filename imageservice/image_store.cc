@@ -36,8 +36,8 @@ constexpr std::chrono::hours kResumeAge{24};
 struct View {
   ImageMap by_id;
   std::map<std::string, ImagePtr, std::less<>> by_name;  // tags and digests
-  std::set<std::string, std::less<>> layers;             // used by an image
-  ImageMap incomplete;                                   // not in any of the above
+  std::set<std::string, std::less<>> layers;             // used by an image, complete or not
+  ImageMap incomplete;                                   // not in by_id and by_name
 };
 
 std::shared_ptr<const View> BuildView(const ImageMap& images, const ImageMap& incomplete) {
@@ -49,6 +49,10 @@ std::shared_ptr<const View> BuildView(const ImageMap& images, const ImageMap& in
     for (const std::string& name : image->repo_digests) view->by_name[name] = image;
     view->layers.insert(image->layers.begin(), image->layers.end());
   }
+  // What is left of one that can be pulled again is not pulled again.
+  for (const auto& [id, image] : incomplete)
+    if (!image->repo_digests.empty())
+      view->layers.insert(image->layers.begin(), image->layers.end());
   return view;
 }
 
@@ -202,6 +206,10 @@ std::vector<std::shared_ptr<const Image>> ImageStore::List() const {
 
 StatusOr<std::shared_ptr<const Image>> ImageStore::Find(absl::string_view reference) const {
   const std::shared_ptr<const View> view = state_->Now();
+  if (IsDigest(reference)) {  // of any algorithm
+    const auto exact = view->by_id.find(reference);
+    return exact == view->by_id.end() ? ImagePtr() : exact->second;
+  }
   absl::string_view digits = reference;
   const bool prefixed = absl::ConsumePrefix(&digits, "sha256:");
   if (IsIdPrefix(digits)) {
@@ -255,7 +263,9 @@ StatusOr<std::shared_ptr<const Image>> ImageStore::Put(Image image,
   const std::shared_ptr<const View> now = s.Now();
   ImageMap images = now->by_id, incomplete = now->incomplete;
   if (auto have = images.find(image.id); have != images.end()) TakeNames(*have->second, &image);
+  std::vector<std::string> before;
   if (auto had = incomplete.find(image.id); had != incomplete.end()) {
+    before = had->second->layers;
     TakeNames(FreeNames(*had->second, *now), &image);
     incomplete.erase(had);
   }
@@ -266,7 +276,6 @@ StatusOr<std::shared_ptr<const Image>> ImageStore::Put(Image image,
     if (id == image.id) continue;
     if (ImagePtr rest = WithoutNamesOf(image, other)) changed.push_back(other = rest);
   }
-  std::vector<std::string> before;
   if (auto have = images.find(image.id); have != images.end()) before = have->second->layers;
   ImagePtr merged = std::make_shared<const Image>(std::move(image));
   images[merged->id] = merged;
@@ -306,7 +315,7 @@ std::vector<ImageStore::Damage> ImageStore::Check(bool contents,
     const std::string folder = state_->layers->FolderPath(info.digest);
     Status status = CheckLayer(folder, info, contents);
     if (status.ok() || !HasLayer(info.digest)) continue;  // deleted meanwhile
-    Damage damage = {info.digest, {}, std::move(status)};
+    Damage damage = {info.digest, {}, std::move(status), info.made_at_ns};
     for (const auto& [id, image] : state_->Now()->by_id) {
       if (std::find(image->layers.begin(), image->layers.end(), info.digest) != image->layers.end())
         damage.images.push_back(id);
@@ -316,10 +325,17 @@ std::vector<ImageStore::Damage> ImageStore::Check(bool contents,
   return damaged;
 }
 
-Status ImageStore::SetAside(const std::string& blob_digest) {
+bool ImageStore::Damage::certain() const {
+  return absl::IsDataLoss(what) || absl::IsInvalidArgument(what) || ErrnoOf(what) == ENOENT;
+}
+
+Status ImageStore::SetAside(const Damage& damage) {
+  if (!damage.certain()) return damage.what;
   State& s = *state_;
   std::lock_guard<std::mutex> writer(s.writer);
-  RETURN_IF_ERROR(s.layers->Delete(blob_digest, [] { return true; }));
+  const StatusOr<LayerInfo> now_here = s.layers->Info(damage.layer);
+  if (!now_here.ok() || now_here->made_at_ns != damage.made_at_ns) return absl::OkStatus();
+  RETURN_IF_ERROR(s.layers->Delete(damage.layer, [] { return true; }));
   const std::shared_ptr<const View> now = s.Now();
   ImageMap images = now->by_id, incomplete = now->incomplete;
   for (const auto& [id, image] : now->by_id) {

@@ -78,15 +78,20 @@ class ImageStore {
     std::string layer;
     std::vector<std::string> images;  // ids of those that have it
     Status what;
+    int64_t made_at_ns = 0;  // LayerInfo's
+    // False: it could not be read, which may pass.
+    [[nodiscard]] bool certain() const;
   };
   // Looks at every layer (layer_check.h); `cancelled` may be empty and is asked between layers.
   std::vector<Damage> Check(bool contents, const std::function<bool()>& cancelled = nullptr) const;
-  // Takes a damaged layer away, so that the next pull fetches it again: images that have it are no
-  // longer listed, and Incomplete names them. Containers that run on it keep what they have
-  // mounted.
-  Status SetAside(const std::string& blob_digest);
+  // Takes a layer away that is certainly damaged, so that the next pull fetches it again: images
+  // that have it are no longer listed, and Incomplete names them. Containers that run on it keep
+  // what they have mounted. OK when it has been taken away, or made anew, since Check. Of damage
+  // that is not certain: its error, and nothing is done.
+  Status SetAside(const Damage& damage);
   // Recorded images that are not listed because a layer is missing. They keep their names for the
-  // day when they are complete again; Remove knows them too.
+  // day when they are complete again, and, where they were pulled, the layers that are left; Remove
+  // knows them too.
   std::vector<std::shared_ptr<const Image>> Incomplete() const;
 
   // Deletes layers that no image and no container uses and that are older than `age`: leftovers of

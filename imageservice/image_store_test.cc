@@ -72,6 +72,10 @@ class ImageStoreTest : public ::testing::Test {
     image.config.labels = {{"k", "v"}};
     return image;
   }
+  // As Check would find it.
+  ImageStore::Damage Damaged(const std::string& layer) {
+    return {layer, {}, absl::DataLossError("as found"), store_->Layer(layer)->made_at_ns};
+  }
   size_t Layers() const {
     size_t n = 0;
     for ([[maybe_unused]] const auto& e : std::filesystem::directory_iterator(root_ + "/layers"))
@@ -210,7 +214,51 @@ TEST_F(ImageStoreTest, DoesNotListAnImageWithALayerMissing) {
   store_->CollectUnused(std::chrono::hours(1));
   EXPECT_TRUE(store_->HasLayer(Digest('2')));
   store_->CollectUnused(std::chrono::seconds(0));
+  EXPECT_FALSE(store_->HasLayer(Digest('2'))) << "it came from an archive: nothing repairs it";
+}
+
+TEST_F(ImageStoreTest, Row69OneDamagedLayerCostsNoOtherOne) {
+  for (const char c : {'1', '2', '3'}) ASSERT_TRUE(AddLayer(Digest(c)).ok());
+  Image image = MakeImage('a', {}, {Digest('1'), Digest('2')});
+  image.repo_digests = {"docker.io/library/a@" + Digest('e')};
+  ASSERT_TRUE(store_->Put(image).ok());
+  Image twin = MakeImage('b', {"docker.io/library/b:1"}, {Digest('2')});
+  ASSERT_TRUE(store_->Put(twin).ok());
+  ASSERT_TRUE(store_->SetAside(Damaged(Digest('1'))).ok());
+  store_->CollectUnused(std::chrono::seconds(0));
+  ASSERT_TRUE(store_->Remove("b:1").ok());
+  Open();
+  store_->CollectUnused(std::chrono::seconds(0));
+  EXPECT_TRUE(store_->HasLayer(Digest('2'))) << "the repair needs it";
+  EXPECT_FALSE(store_->HasLayer(Digest('3')));
+  // It comes back with other blobs: what it had before is nobody's now.
+  ASSERT_TRUE(AddLayer(Digest('4')).ok());
+  ASSERT_TRUE(store_->Put(MakeImage('a', {}, {Digest('4')})).ok());
   EXPECT_FALSE(store_->HasLayer(Digest('2')));
+}
+
+TEST_F(ImageStoreTest, OnlyWhatIsCertainlyDamagedIsSetAside) {
+  ASSERT_TRUE(AddLayer(Digest('1')).ok());
+  ImageStore::Damage unread = Damaged(Digest('1'));
+  errno = EIO;
+  unread.what = SyscallError("open", "layer.json");
+  EXPECT_FALSE(unread.certain());
+  EXPECT_FALSE(store_->SetAside(unread).ok());
+  ImageStore::Damage before = Damaged(Digest('1'));
+  --before.made_at_ns;
+  EXPECT_TRUE(store_->SetAside(before).ok()) << "it was removed and pulled again meanwhile";
+  EXPECT_TRUE(store_->HasLayer(Digest('1')));
+}
+
+TEST_F(ImageStoreTest, AnIdOfAnotherAlgorithmIsFoundAndRemoved) {
+  Image image = MakeImage('a', {}, {});
+  image.id = "sha512:" + std::string(128, 'a');
+  ASSERT_TRUE(store_->Put(image).ok());
+  const auto found = store_->Find(image.id);
+  ASSERT_TRUE(found.ok() && *found != nullptr);
+  EXPECT_EQ((*found)->id, image.id);
+  ASSERT_TRUE(store_->Remove(image.id).ok());
+  EXPECT_TRUE(store_->List().empty());
 }
 
 TEST_F(ImageStoreTest, SetsATornRecordAside) {
@@ -399,7 +447,7 @@ TEST_F(ImageStoreTest, Row69AMissingLayerHidesItsImagesAndTheyComeBack) {
   ASSERT_EQ(damaged.size(), 1u);
   EXPECT_EQ(damaged[0].layer, Digest('1'));
   EXPECT_THAT(damaged[0].images, ElementsAre(Digest('a')));
-  ASSERT_TRUE(store_->SetAside(Digest('1')).ok());
+  ASSERT_TRUE(store_->SetAside(damaged[0]).ok());
   EXPECT_EQ(*store_->Find("a:1"), nullptr);
   EXPECT_NE(*store_->Find("b:1"), nullptr);
   ASSERT_EQ(store_->Incomplete().size(), 1u);
@@ -421,7 +469,7 @@ TEST_F(ImageStoreTest, RemovesAnIncompleteImageByEachName) {
     Image image = MakeImage('a', {"docker.io/library/a:1"}, {Digest('1')});
     image.repo_digests = {"docker.io/library/a@" + Digest('e')};
     ASSERT_TRUE(store_->Put(image).ok());
-    ASSERT_TRUE(store_->SetAside(Digest('1')).ok());
+    ASSERT_TRUE(store_->SetAside(Damaged(Digest('1'))).ok());
     ASSERT_EQ(store_->Incomplete().size(), 1u);
     ASSERT_TRUE(store_->Remove(name).ok());
     EXPECT_TRUE(store_->Incomplete().empty()) << name;

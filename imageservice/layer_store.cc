@@ -74,6 +74,7 @@ struct LayerStore::State {
   StatusOr<LayerInfo> ReadLayer(const std::string& name) const;
   Status ReadLayers();
   Status CheckStaging(const std::string& path) const;
+  Status TakePlace(const std::string& from, const std::string& place);
 };
 
 LayerStore::LayerStore(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -133,6 +134,19 @@ Status LayerStore::State::CheckStaging(const std::string& path) const {
   return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" is no staging directory"));
 }
 
+// What has the name and is not known was left by a publication that failed after its rename.
+Status LayerStore::State::TakePlace(const std::string& from, const std::string& place) {
+  const auto rename = [&] {
+    return renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, place.c_str(), RENAME_NOREPLACE) == 0;
+  };
+  if (rename()) return absl::OkStatus();
+  if (errno == EEXIST) {
+    RETURN_IF_ERROR(trash->Throw(place, {}));
+    if (rename()) return absl::OkStatus();
+  }
+  return SyscallError("rename", place);
+}
+
 Status LayerStore::Publish(const std::string& staging, LayerInfo info) {
   State& s = *state_;
   RETURN_IF_ERROR(CheckDigest(info.digest));
@@ -144,9 +158,7 @@ Status LayerStore::Publish(const std::string& staging, LayerInfo info) {
   const std::string place = s.Folder(info.digest);
   std::lock_guard<std::mutex> lock(s.rename_mutex);
   if (s.Has(info.digest)) return s.trash->Throw(staging, {});
-  if (renameat2(AT_FDCWD, staging.c_str(), AT_FDCWD, place.c_str(), RENAME_NOREPLACE) != 0) {
-    return SyscallError("rename", place);
-  }
+  RETURN_IF_ERROR(s.TakePlace(staging, place));
   ASSIGN_OR_RETURN(UniqueFd parent, OpenAt(AT_FDCWD, s.layers, kFolder));
   if (fsync(parent.get()) != 0) return SyscallError("fsync", s.layers);
   s.Learn(info);
@@ -192,7 +204,11 @@ Status LayerStore::Delete(absl::string_view digest, absl::FunctionRef<bool()> un
     absl::MutexLock known(&s.mutex);
     s.known.erase(info.digest);
   }
-  return s.trash->Throw(s.Folder(info.digest), info.usage);
+  const Status thrown = s.trash->Throw(s.Folder(info.digest), info.usage);
+  if (thrown.ok()) return thrown;
+  absl::MutexLock known(&s.mutex);
+  s.known[info.digest] = info;  // it is still there
+  return thrown;
 }
 
 Status LayerStore::DeleteTree(const std::string& path) { return state_->trash->Throw(path, {}); }

@@ -33,12 +33,19 @@ Trash::~Trash() {
 }
 
 Status Trash::Throw(const std::string& path, const TreeUsage& usage) {
-  const std::string name = absl::StrCat("trash-", getpid(), "-", next_.fetch_add(1));
-  if (renameat(AT_FDCWD, path.c_str(), directory_.get(), name.c_str()) != 0) {
-    if (errno != ENOENT) return SyscallError("rename", path);
+  std::string name;
+  // A process before us with our pid may have left such a name.
+  do {
+    name = absl::StrCat("trash-", getpid(), "-", next_.fetch_add(1));
+    errno = 0;
+  } while (renameat2(AT_FDCWD, path.c_str(), directory_.get(), name.c_str(), RENAME_NOREPLACE) !=
+               0 &&
+           errno == EEXIST);
+  if (errno == ENOENT) {
     counter_->Subtract(usage);
     return absl::OkStatus();
   }
+  if (errno != 0) return SyscallError("rename", path);
   absl::MutexLock lock(&mutex_);
   queue_.push_back({name, usage});
   return absl::OkStatus();

@@ -1,8 +1,11 @@
 // Artifacts as volumes: manifests whose configuration is no image's (OCI image-spec manifest.md,
 // "Guidelines for Artifact Usage"). Pure.
 //
-// Layers are kept by the digest of their blob, and what a blob unpacks to depends on its bytes
-// alone: an artifact that names the layer of an image gets that layer, and cannot change it.
+// A layer of type tar is unpacked, as an image's is. Any other layer is one file: its blob is the
+// content, its title the name. Layers are kept by the digest of their blob, and what such a blob
+// unpacks to depends on its bytes alone: an artifact that names the layer of an image gets that
+// layer, and cannot change it. A file has a name besides its bytes, and is kept by a digest of
+// both, which is no blob's.
 #pragma once
 
 #include <string>
@@ -16,10 +19,15 @@ namespace gantry::images {
 // True for tar and compressed tar, by whatever vendor.
 bool IsTarType(absl::string_view media_type);
 
-// The diffIDs of an artifact's layers, bottom first: a plain tar's is its digest, a compressed one
-// must tell it (Descriptor::uncompressed). kUnimplemented, naming the layer and its type: it cannot
-// be mounted as a volume. Such are layers that are no tar, compressed ones that do not tell what
-// they unpack to, and artifacts without layers.
-StatusOr<std::vector<std::string>> ArtifactDiffIds(const ImageManifest& manifest);
+struct ArtifactLayer {
+  Descriptor blob;
+  std::string key;      // what the layer is kept by
+  std::string diff_id;  // empty: known once it is unpacked
+  std::string file;     // a clean relative path: the blob is this file's content. Empty: a tar
+};
+
+// Bottom first; without those that only say that there is nothing. kUnimplemented: it has no
+// layers. kInvalidArgument: a title that cannot be a file's name.
+StatusOr<std::vector<ArtifactLayer>> ArtifactLayers(const ImageManifest& manifest);
 
 }  // namespace gantry::images

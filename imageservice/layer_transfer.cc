@@ -26,6 +26,12 @@ Status Classify(const Status& status) {
 
 }  // namespace
 
+Status CheckDiffId(const FoundLayer& layer, const std::string& computed) {
+  if (layer.diff_id.empty() || layer.diff_id == computed) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("its content has diffID ", computed,
+                                          ", the image's configuration says ", layer.diff_id));
+}
+
 StatusOr<std::unique_ptr<LayerTransfer>> LayerTransfer::Start(ImageStore* store,
                                                               const UnpackerSetup& setup) {
   std::unique_ptr<LayerTransfer> transfer(new LayerTransfer(store));
@@ -127,10 +133,7 @@ Status LayerTransfer::Publish(const FoundLayer& layer) {
   // It has said all that it had to say; what it may still want to write is not part of the layer.
   unpacker_->End(kUnpackerPatience);
   write_behind_.reset();
-  if (diff_id_ != layer.diff_id) {
-    return absl::DataLossError(absl::StrCat("its content has diffID ", diff_id_,
-                                            ", the image's configuration says ", layer.diff_id));
-  }
+  RETURN_IF_ERROR(CheckDiffId(layer, diff_id_));
   LayerInfo info;
   info.digest = layer.digest;
   info.diff_id = diff_id_;

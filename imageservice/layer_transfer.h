@@ -29,6 +29,9 @@ struct UnpackerSetup {
   std::chrono::milliseconds patience{120'000};  // with one that does nothing
 };
 
+// kDataLoss: the layer unpacks to something else than its image says. Artifacts may say nothing.
+Status CheckDiffId(const FoundLayer& layer, const std::string& computed);
+
 class LayerTransfer {
  public:
   // kResourceExhausted: no space for the staging directory.

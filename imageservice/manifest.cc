@@ -61,6 +61,8 @@ void ReadAnnotations(const JsonReader& annotations, Descriptor& descriptor) {
   annotations.Read("io.containerd.image.name", descriptor.name);
   annotations.Read("vnd.docker.reference.type", type);
   annotations.Read("io.deis.oras.content.digest", uncompressed);
+  annotations.Read("org.cncf.model.filepath", descriptor.title);
+  annotations.Read("org.opencontainers.image.title", descriptor.title);
   descriptor.attestation = type == "attestation-manifest";
   if (IsDigest(uncompressed)) descriptor.uncompressed = uncompressed;
 }

@@ -33,6 +33,9 @@ struct Descriptor {
   std::string data;    // the content itself, when the descriptor brings it: `size` bytes, unchecked
   std::string
       uncompressed;  // io.deis.oras.content.digest, when it is a digest: of the inflated tar
+  // What an artifact's file is called (org.opencontainers.image.title, else the model spec's
+  // org.cncf.model.filepath), as written.
+  std::string title;
   bool attestation = false;  // describes another entry of its index (buildkit)
 };
 

@@ -91,19 +91,27 @@ Status PullExplainer::Resolve() {
   for (size_t i = 1; i < resolved.steps.size(); ++i)
     Note(resolved.steps[i].index ? "index" : "manifest", DescribeStep(resolved.steps[i]));
   const ImageManifest& manifest = resolved.manifest;
+  if (!manifest.artifact_type.empty()) return ExplainArtifact(manifest);
+  Note("kind", "container image");
   for (const Descriptor& layer : manifest.layers)
     explanation_.layers.push_back({layer.digest, layer.media_type, layer.size, false});
-  if (!manifest.artifact_type.empty()) {
-    Note("kind", absl::StrCat("artifact ", manifest.artifact_type));
-    return ArtifactDiffIds(manifest).status();
-  }
-  Note("kind", "container image");
   ASSIGN_OR_RETURN_CONTEXT(const std::string config,
                            FetchContent(registry, client, manifest.config, kMaxConfigBytes),
                            "image config");
   ASSIGN_OR_RETURN(const ConfigDocument document, ParseConfig(config));
   Note("config", absl::StrCat(manifest.config.digest, ", ", config.size(), " bytes, for ",
                               document.config.os, "/", document.config.architecture));
+  return absl::OkStatus();
+}
+
+Status PullExplainer::ExplainArtifact(const ImageManifest& manifest) {
+  Note("kind", absl::StrCat("artifact ", manifest.artifact_type));
+  ASSIGN_OR_RETURN(const std::vector<ArtifactLayer> layers, ArtifactLayers(manifest));
+  for (const ArtifactLayer& layer : layers) {
+    if (!layer.file.empty())
+      Note("file", absl::StrCat(layer.file, " is ", layer.blob.digest, ", kept as ", layer.key));
+    explanation_.layers.push_back({layer.key, layer.blob.media_type, layer.blob.size, false});
+  }
   return absl::OkStatus();
 }
 

@@ -20,6 +20,7 @@ class PullExplainer {
   void Note(std::string subject, std::string text);
   void NoteEndpoints();
   Status Resolve();
+  Status ExplainArtifact(const ImageManifest& manifest);
 
   RegistrySetup setup_;
   PullExplanation explanation_;

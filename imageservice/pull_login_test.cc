@@ -1,4 +1,4 @@
-// Pulls with logins of the node, artifacts, and what `explain` says of them: through the real
+// Pulls with logins of the node, and what `explain` says of them: through the real
 // puller, confined.
 #include <sys/stat.h>
 
@@ -167,40 +167,6 @@ TEST_F(LoginPull, ExplainEndsWithTheErrorOfThePull) {
   gone.reference = name_;
   gone.cancelled = [] { return true; };
   EXPECT_EQ(puller_->Explain(gone).status().code(), absl::StatusCode::kCancelled);
-}
-
-TEST_F(LoginPull, ArtifactsOfTarArePulledAndOthersRefusedByType) {
-  const std::string tar = TarArchive().File("model/weights", "0123").Finish();
-  TestImage plain;
-  plain.AddLayer(tar, TestCompression::kNone);
-  Json manifest = Json::parse(plain.Manifest().bytes);
-  manifest["artifactType"] = "application/vnd.acme.model";
-  manifest["config"] = {{"mediaType", "application/vnd.oci.empty.v1+json"},
-                        {"digest", *DigestOf("{}")},
-                        {"size", 2},
-                        {"data", "e30="}};
-  manifest["layers"][0]["mediaType"] = "application/vnd.acme.model.v1.tar";
-  const auto add = [&](const std::string& tag) {
-    TestImage::Blob blob{"", manifest.dump(), kManifestType};
-    blob.digest = *DigestOf(blob.bytes);
-    memory_.AddManifest("team/model", tag, blob);
-    return blob.digest;
-  };
-  const std::string digest = add("1");
-  memory_.AddBlob(plain.layers()[0].digest, plain.layers()[0].bytes);
-  manifest["layers"][0]["mediaType"] = "application/vnd.acme.weights";
-  add("raw");
-  server_ = std::make_unique<TestServer>(
-      [this](const TestRequest& request) { return memory_.Answer(request); });
-  const std::string name = server_->host() + "/team/model";
-  const auto pulled = Pull(name + ":1");
-  ASSERT_TRUE(pulled.ok()) << pulled.status();
-  EXPECT_EQ((*pulled)->id, digest) << "many artifacts share the empty configuration";
-  EXPECT_EQ(FileIn(**pulled, 0, "model/weights"), "0123");
-  const Status raw = Pull(name + ":raw").status();
-  EXPECT_EQ(raw.code(), absl::StatusCode::kUnimplemented) << raw;
-  EXPECT_THAT(std::string(raw.message()), HasSubstr("application/vnd.acme.weights, not a tar"));
-  EXPECT_THAT(Explained(name + ":1"), HasSubstr("kind: artifact application/vnd.acme.model"));
 }
 
 TEST_F(LoginPull, LayersAndConfigurationsInDescriptorsAreNotAskedFor) {

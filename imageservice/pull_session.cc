@@ -174,11 +174,8 @@ bool PullSession::Claim(Layer& layer) {
 StatusOr<bool> PullSession::UseExisting(Layer& layer) {
   if (!services_.store->HasLayer(layer.found.digest)) return false;
   ASSIGN_OR_RETURN(const LayerInfo info, services_.store->Layer(layer.found.digest));
-  if (info.diff_id != layer.found.diff_id) {
-    return absl::DataLossError(
-        absl::StrCat("layer ", layer.found.digest, ": its content has diffID ", info.diff_id,
-                     ", the image's configuration says ", layer.found.diff_id));
-  }
+  RETURN_IF_ERROR_CONTEXT(CheckDiffId(layer.found, info.diff_id),
+                          absl::StrCat("layer ", layer.found.digest));
   Complete(layer, /*already_here=*/true);
   return true;
 }
@@ -358,8 +355,9 @@ StatusOr<std::vector<std::shared_ptr<const Image>>> PullSession::Record() {
     image.size = found.config_size;  // Put adds what the layers take
     image.pulled_at_ns = NowNs();
     for (const FoundLayer& layer : found.layers) {
+      ASSIGN_OR_RETURN(const LayerInfo info, services_.store->Layer(layer.digest));
       image.layers.push_back(layer.digest);
-      image.diff_ids.push_back(layer.diff_id);
+      image.diff_ids.push_back(info.diff_id);
     }
     ASSIGN_OR_RETURN(std::shared_ptr<const Image> recorded,
                      services_.store->Put(std::move(image), found.documents));

@@ -138,6 +138,9 @@ struct Frame {
     if (!IsDigest(digest)) root.Fail(key, "must be a digest");
     return digest;
   }
+  std::string DigestOrNone(const char* key) const {
+    return Text(key).empty() ? std::string() : Digest(key);
+  }
 };
 
 Credentials ReadCredentialsFrom(const JsonReader& reader) {
@@ -185,7 +188,7 @@ FoundImage ReadImageFrom(const JsonReader& reader, Status& status) {
   reader.ForEach("layers", [&](JsonReader entry) {
     FoundLayer layer;
     layer.digest = Frame{entry, status}.Digest("digest");
-    layer.diff_id = Frame{entry, status}.Digest("diff_id");
+    layer.diff_id = Frame{entry, status}.DigestOrNone("diff_id");
     entry.Read("size", layer.size);
     image.layers.push_back(std::move(layer));
   });

@@ -66,7 +66,7 @@ using PullerOrder = std::variant<PullTask, ImportTask, FetchLayer, EndOfLayers, 
 struct FoundLayer {
   std::string digest;
   uint64_t size = 0;
-  std::string diff_id;
+  std::string diff_id;  // empty: not known before it is unpacked
 };
 struct FoundImage {
   std::string id;

@@ -14,6 +14,7 @@
 #include "imageservice/manifest.h"
 #include "imageservice/registry_client.h"
 #include "imageservice/registry_setup.h"
+#include "imageservice/tar_writer.h"
 #include "runtime/linux/file.h"
 
 namespace gantry::images {
@@ -39,38 +40,48 @@ class RegistrySource : public ImageSource {
                                 : FillArtifact(resolved, image),
                             reference.ToString());
     image.documents.manifest = resolved.manifest_bytes;
-    for (const Descriptor& layer : resolved.manifest.layers) {
-      if (!layer.data.empty()) embedded_[layer.digest] = layer;
-    }
     return std::vector<FoundImage>{std::move(image)};
   }
 
   Status Deliver(const FoundLayer& layer, UniqueFd resume, const BlobSink& sink) override {
     HttpClient client;
-    std::unique_ptr<BlobSpool> spool;
-    if (resume.valid())
-      spool = BlobSpool::Open(std::move(resume),
-                              {layer.digest, layer.size, registry_.reference().registry}, boot_);
-    Descriptor descriptor;
-    descriptor.digest = layer.digest;
-    descriptor.size = layer.size;
-    const auto embedded = embedded_.find(layer.digest);
-    if (embedded != embedded_.end()) {
-      ASSIGN_OR_RETURN(const std::string bytes,
-                       FetchContent(registry_, client, embedded->second, layer.size));
-      return sink(bytes);
-    }
-    const bool resumed = spool != nullptr && spool->length() > 0;
-    const Status status = DownloadBlob(registry_, client, descriptor, sink,
-                                       {.budget = &budget_, .spool = spool.get()});
-    if (resumed && absl::IsDataLoss(status)) bad_spool_ = true;
-    return status;
+    const auto found = layers_.find(layer.digest);
+    if (found == layers_.end()) return absl::InternalError("a layer that was not found");
+    const ArtifactLayer& wanted = found->second;
+    if (wanted.file.empty()) return Fetch(client, wanted.blob, std::move(resume), sink);
+    // What unpacks it knows archives only.
+    const auto to_sink = [&](absl::string_view bytes) {
+      return sink({bytes.data(), bytes.size()});
+    };
+    TarFileWriter archive(to_sink);
+    RETURN_IF_ERROR(archive.Begin(wanted.file, wanted.blob.size));
+    RETURN_IF_ERROR(Fetch(client, wanted.blob, std::move(resume), [&](std::span<const char> bytes) {
+      return archive.Write({bytes.data(), bytes.size()});
+    }));
+    RETURN_IF_ERROR(archive.End());
+    return archive.Finish();
   }
 
   bool HasOtherSource() const override { return bad_spool_ || registry_.HasOther(); }
   std::vector<HostReport> HostNews() const override { return registry_.health().News(); }
 
  private:
+  Status Fetch(HttpClient& client, const Descriptor& blob, UniqueFd resume, const BlobSink& sink) {
+    if (!blob.data.empty()) {
+      ASSIGN_OR_RETURN(const std::string bytes, FetchContent(registry_, client, blob, blob.size));
+      return sink(bytes);
+    }
+    std::unique_ptr<BlobSpool> spool;
+    if (resume.valid())
+      spool = BlobSpool::Open(std::move(resume),
+                              {blob.digest, blob.size, registry_.reference().registry}, boot_);
+    const bool resumed = spool != nullptr && spool->length() > 0;
+    const Status status =
+        DownloadBlob(registry_, client, blob, sink, {.budget = &budget_, .spool = spool.get()});
+    if (resumed && absl::IsDataLoss(status)) bad_spool_ = true;
+    return status;
+  }
+
   // Before confinement. Empty when it cannot be read: then every start is a new boot.
   static std::string ReadBootId() {
     const StatusOr<std::string> text = ReadFileAt(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64);
@@ -85,7 +96,7 @@ class RegistrySource : public ImageSource {
     return FetchContent(registry_, client, descriptor, kMaxConfigBytes);
   }
 
-  Status FillImage(HttpClient& client, const ImageManifest& manifest, FoundImage& image) const {
+  Status FillImage(HttpClient& client, const ImageManifest& manifest, FoundImage& image) {
     ASSIGN_OR_RETURN_CONTEXT(const std::string config, Config(client, manifest.config),
                              "image config");
     ASSIGN_OR_RETURN(ConfigDocument document, ParseConfig(config));
@@ -98,28 +109,29 @@ class RegistrySource : public ImageSource {
     image.config = std::move(document.config);
     image.config_size = config.size();
     image.documents.config = config;
-    AddLayers(manifest, document.diff_ids, image);
+    for (size_t i = 0; i < manifest.layers.size(); ++i)
+      AddLayer({manifest.layers[i], manifest.layers[i].digest, document.diff_ids[i], ""}, image);
     return absl::OkStatus();
   }
 
   // Many artifacts have the same, empty configuration: the manifest is what tells them apart.
-  static Status FillArtifact(const ResolvedImage& resolved, FoundImage& image) {
-    ASSIGN_OR_RETURN(const std::vector<std::string> diff_ids, ArtifactDiffIds(resolved.manifest));
+  Status FillArtifact(const ResolvedImage& resolved, FoundImage& image) {
+    ASSIGN_OR_RETURN(std::vector<ArtifactLayer> layers, ArtifactLayers(resolved.manifest));
     image.id = resolved.manifest_digest;
     image.config_size = resolved.manifest.config.size;
-    AddLayers(resolved.manifest, diff_ids, image);
+    for (ArtifactLayer& layer : layers) AddLayer(std::move(layer), image);
     return absl::OkStatus();
   }
 
-  static void AddLayers(const ImageManifest& manifest, const std::vector<std::string>& diff_ids,
-                        FoundImage& image) {
-    for (size_t i = 0; i < manifest.layers.size(); ++i)
-      image.layers.push_back({manifest.layers[i].digest, manifest.layers[i].size, diff_ids[i]});
+  void AddLayer(ArtifactLayer layer, FoundImage& image) {
+    image.layers.push_back({layer.key, layer.blob.size, layer.diff_id});
+    const std::string key = layer.key;
+    layers_.try_emplace(key, std::move(layer));
   }
 
   const RegistryClient registry_;
   const std::string known_config_;
-  std::map<std::string, Descriptor> embedded_;  // layers that the manifest brought along, by digest
+  std::map<std::string, ArtifactLayer> layers_;  // by their keys; those of images too
   const std::string boot_;
   FetchBudget budget_;
   std::atomic<bool> bad_spool_{false};

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace gantry::images {
@@ -28,7 +29,9 @@ void PutSize(std::string* block, uint64_t size) {
     (*block)[kAt + kWidth - 1 - i] = static_cast<char>(size >> (8 * i) & 0xff);
 }
 
-std::string Header(const std::string& name, uint64_t size) {
+std::string Padding(uint64_t size) { return std::string((kBlock - size % kBlock) % kBlock, '\0'); }
+
+std::string Header(char type, absl::string_view name, uint64_t size) {
   std::string block(kBlock, '\0');
   PutText(&block, 0, name);
   PutText(&block, 100, "0000644");
@@ -37,7 +40,7 @@ std::string Header(const std::string& name, uint64_t size) {
   PutSize(&block, size);
   PutText(&block, 136, "00000000000");
   PutText(&block, 148, "        ");  // the checksum counts as blanks
-  block[156] = '0';
+  block[156] = type;
   PutText(&block, 257, absl::string_view("ustar\00000", 8));
   unsigned sum = 0;
   for (const char c : block) sum += static_cast<unsigned char>(c);
@@ -47,15 +50,31 @@ std::string Header(const std::string& name, uint64_t size) {
   return block;
 }
 
+// "LENGTH path=NAME\n", where the length counts itself.
+std::string PathRecord(const std::string& name) {
+  const size_t rest = name.size() + 7;
+  size_t length = rest + 1;
+  while (absl::StrCat(length).size() + rest != length) ++length;
+  return absl::StrCat(length, " path=", name, "\n");
+}
+
+// A name that does not fit into a header stands in an extended one before it.
+std::string LongName(const std::string& name) {
+  const std::string record = PathRecord(name);
+  return absl::StrCat(Header('x', "@LongName", record.size()), record, Padding(record.size()));
+}
+
 }  // namespace
 
 Status TarFileWriter::Begin(const std::string& name, uint64_t size) {
-  if (name.empty() || name.size() > 100)
+  if (name.empty() || absl::StrContains(name, '\0'))
     return absl::InvalidArgumentError(absl::StrCat("\"", name, "\" is no name for an archive"));
   name_ = name;
   size_ = size;
   written_ = 0;
-  return sink_(Header(name, size));
+  constexpr size_t kMostInHeader = 100;
+  if (name.size() > kMostInHeader) RETURN_IF_ERROR(sink_(LongName(name)));
+  return sink_(Header('0', absl::string_view(name).substr(0, kMostInHeader), size));
 }
 
 Status TarFileWriter::Write(absl::string_view bytes) {
@@ -68,7 +87,7 @@ Status TarFileWriter::Write(absl::string_view bytes) {
 Status TarFileWriter::End() {
   if (written_ != size_)
     return absl::DataLossError(absl::StrCat(name_, " has ", written_, " bytes, not ", size_));
-  const std::string padding((kBlock - size_ % kBlock) % kBlock, '\0');
+  const std::string padding = Padding(size_);
   return padding.empty() ? absl::OkStatus() : sink_(padding);
 }
 

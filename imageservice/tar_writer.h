@@ -1,5 +1,5 @@
-// Plain files into a tar archive (POSIX.1-2017 pax, "ustar Interchange Format"; sizes over 8 GiB in
-// base 256, as GNU tar has them).
+// Plain files into a tar archive (POSIX.1-2017 pax, "ustar Interchange Format"; names over 100
+// bytes in extended headers, sizes over 8 GiB in base 256, as GNU tar has them).
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ class TarFileWriter {
   using Sink = absl::FunctionRef<Status(absl::string_view)>;
   explicit TarFileWriter(Sink sink) : sink_(sink) {}
 
-  // The name has at most 100 bytes.
+  // kInvalidArgument: the name is empty or has a NUL.
   Status AddFile(const std::string& name, absl::string_view content);
   // A file of `size` bytes, which come by Write; then End, which refuses (kDataLoss) when it was
   // another number.

@@ -15,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     (void)gantry::images::PlatformCandidates(std::get<gantry::images::ImageIndex>(*document),
                                              gantry::images::NodePlatform());
   } else if (document.ok()) {
-    (void)gantry::images::ArtifactDiffIds(std::get<gantry::images::ImageManifest>(*document));
+    (void)gantry::images::ArtifactLayers(std::get<gantry::images::ImageManifest>(*document));
   }
   (void)gantry::images::ParseManifest(bytes, "application/vnd.oci.image.index.v1+json");
   (void)gantry::images::ParseConfig(bytes);

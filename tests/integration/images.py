@@ -11,7 +11,7 @@ import sys
 import tarfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "conformance" / "images"))
-from oci import Tree, digest_of, image  # noqa: E402  pylint: disable=wrong-import-position
+from oci import OCI, Manifest, Tree, digest_of, image  # noqa: E402  pylint: disable=wrong-import-position
 from push import Registry as Pusher  # noqa: E402  pylint: disable=wrong-import-position
 
 from daemon import wait_until  # noqa: E402  pylint: disable=wrong-import-position
@@ -41,6 +41,16 @@ def layer_of(files):
             tree.folder(str(parent))
         tree.file(path, content)
     return tree.layer()
+
+
+def artifact(files, kind="application/vnd.acme.model"):
+    """What `oras push` makes of `files`: a list of media type, title and content."""
+    empty = b"{}"
+    layers = [{"mediaType": media_type, "digest": digest_of(content), "size": len(content),
+               "annotations": {"org.opencontainers.image.title": title}} for media_type, title, content in files]
+    document = {"schemaVersion": 2, "mediaType": OCI.manifest, "artifactType": kind, "layers": layers,
+                "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest_of(empty), "size": 2}}
+    return Manifest(json.dumps(document).encode(), OCI.manifest, (empty, *(content for _, _, content in files)))
 
 
 def write_archive(path, name, manifest):

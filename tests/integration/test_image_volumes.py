@@ -1,7 +1,9 @@
-"""Volumes made of images (KEP-4639)."""
+"""Volumes made of images and artifacts (KEP-4639)."""
+
+import hashlib
 
 from case import BASE, GantryTest, NAMESPACE_NODE
-from images import Tree, image, layer_of
+from images import Tree, artifact, image, layer_of
 
 SCRIPT = "#!/bin/sh\necho it runs\n"
 
@@ -19,8 +21,8 @@ class ImageVolumes(GantryTest):
     def volume(self, reference, path="/volume", **more):
         return [{"container_path": path, "image": {"image": reference}, "readonly": True, **more}]
 
-    def image_id(self, reference):
-        return self.crictl.json("inspecti", "-o", "json", reference)["status"]["id"]
+    def digested(self, reference):
+        return self.crictl.json("inspecti", "-o", "json", reference)["status"]["repoDigests"][0]
 
     def refuse(self, pod, code, words, mounts):
         before = self.oracle.look()
@@ -77,7 +79,7 @@ class ImageVolumes(GantryTest):
         container = self.launch(self.run_pod(), "one", "sleep", "1000", mounts=self.volume(reference))
         mount = self.status(container)["mounts"][0]
         self.assertEqual(reference, mount["image"]["image"])
-        self.assertEqual(self.image_id(reference), mount["image"]["imageRef"])
+        self.assertEqual(self.digested(reference), mount["image"]["imageRef"], "as the kubelet puts it into pods")
         self.assertTrue(mount["readonly"])
 
     def test_row_77_an_image_that_is_removed_stays_for_the_container(self):
@@ -114,3 +116,29 @@ class ImageVolumes(GantryTest):
     def test_the_image_of_a_container_can_be_its_volume_too(self):
         _, output = self.run_to_end(self.run_pod(), "one", "ls", "/volume/bin/busybox", mounts=self.volume(BASE))
         self.assertEqual("/volume/bin/busybox", output)
+
+    def test_an_artifact_is_a_folder_of_its_files(self):
+        config, weights = b'{"layers": 2}', bytes(range(256)) * 4096
+        tree = Tree().folder("tokens").file("tokens/vocabulary", "a b c").layer()
+        made = artifact([("application/json", "config.json", config),
+                         ("application/vnd.acme.weights", "shards/weights-1.bin", weights),
+                         ("application/vnd.oci.image.layer.v1.tar+gzip", "tokens", tree.packed)])
+        self.lane.registry.push("library/model", "1", made)
+        reference = "docker.io/library/model:1"
+        self.crictl("pull", reference)
+        pod = self.run_pod()
+        script = "cd /volume; cat config.json tokens/vocabulary; echo; sha256sum shards/*; touch x || stat -c %a,%u config.json"
+        _, output = self.run_to_end(pod, "one", "sh", "-c", script, mounts=self.volume(reference))
+        digest = hashlib.sha256(weights).hexdigest()
+        self.assertEqual(['{"layers": 2}a b c', f"{digest}  shards/weights-1.bin"], output.splitlines()[:2])
+        self.assertEqual("644,0", output.splitlines()[-1], "anybody can read it, nobody can write")
+        _, output = self.run_to_end(pod, "two", "sha256sum", "/weights",
+                                    mounts=self.volume(reference, "/weights", image_sub_path="shards/weights-1.bin"))
+        self.assertEqual(digest, output.split()[0])
+
+    def test_an_artifact_cannot_be_run(self):
+        self.lane.registry.push("library/text", "1", artifact([("text/plain", "text", b"x")]))
+        self.crictl("pull", "docker.io/library/text:1")
+        pod = self.run_pod()
+        config = self.container_config("refused", image_name="docker.io/library/text:1")
+        self.assert_refused("InvalidArgument", ["no command"], "create", pod.id, self.crictl.document(config), pod.document)

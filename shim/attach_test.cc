@@ -146,6 +146,20 @@ TEST_F(ShimAttach, AClientThatDoesNotReadIsDroppedAndNothingWaitsForIt) {
   EXPECT_GT(got.size(), 0U);
 }
 
+// Else it would wait for ever for what does not come any more.
+TEST_F(ShimAttach, AClientThatIsDroppedLosesBothStreams) {
+  ASSERT_EQ(Run("while [ ! -e /tmp/go ]; do sleep 0.05; done; yes 0123456789 | head -c 8000000; "
+                "sleep 1000",
+                /*with_stdin=*/false),
+            absl::OkStatus());
+  const auto stuck = Attach(false, true, true);
+  ASSERT_TRUE(stuck.ok()) << stuck.status();
+  RunExec(pod_.get(), "c", "go", "touch /tmp/go");
+  EXPECT_EQ(ReadUntil(stuck->err, ""), "") << "its end, while the container runs";
+  EXPECT_LT(ReadUntil(stuck->out, "").size(), 8000000U);
+  EXPECT_EQ(pod_->State().containers(0).phase(), proto::PHASE_RUNNING);
+}
+
 TEST_F(ShimAttach, AClientOfAnInteractiveContainerMissesNothing) {
   ASSERT_EQ(Run("read line; yes 0123456789 | head -c 8000000", /*with_stdin=*/true),
             absl::OkStatus());

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <iterator>
+#include <vector>
 
 namespace gantry::shim {
 namespace {
@@ -15,11 +16,12 @@ constexpr absl::Duration kPatience = absl::Seconds(10);
 
 }  // namespace
 
-void AttachedClients::Add(uint64_t stream, UniqueFd client, bool patient) {
+void AttachedClients::Add(uint64_t stream, uint64_t owner, UniqueFd pipe, bool patient) {
   if (clients_.size() >= kMaxClients) return;
   const Place place = clients_.emplace(clients_.end());
   place->stream = stream;
-  place->fd = std::move(client);
+  place->owner = owner;
+  place->fd = std::move(pipe);
   place->patient = patient;
   // No events wanted: a reader that goes away is told of all the same.
   auto watch =
@@ -32,11 +34,11 @@ void AttachedClients::Add(uint64_t stream, UniqueFd client, bool patient) {
 }
 
 bool AttachedClients::Write(uint64_t stream, absl::string_view data) {
-  for (Place client = clients_.begin(); client != clients_.end();) {
-    const Place next = std::next(client);
-    if (client->stream == stream && !client->ended && !Take(client, data)) clients_.erase(client);
-    client = next;
-  }
+  std::vector<uint64_t> behind;
+  for (Place client = clients_.begin(); client != clients_.end(); ++client)
+    if (client->stream == stream && !client->ended && !Take(client, data))
+      behind.push_back(client->owner);
+  for (const uint64_t owner : behind) Drop(owner);
   return !Pending(stream);
 }
 
@@ -47,7 +49,7 @@ bool AttachedClients::Take(Place client, absl::string_view data) {
     if (written > 0) data.remove_prefix(static_cast<size_t>(written));
     if (data.empty()) return true;
   }
-  if (!client->patient || client->pending.size() + data.size() > kMaxPending) return false;
+  if (client->pending.size() + data.size() > kMaxPending) return false;
   const bool first = client->pending.empty();
   client->pending.append(data.data(), data.size());
   if (first) WaitFor(client);
@@ -56,18 +58,18 @@ bool AttachedClients::Take(Place client, absl::string_view data) {
 
 void AttachedClients::WaitFor(Place client) {
   client->watch.SetEvents(EPOLLOUT);
-  client->bound = loop_->After(kPatience, [this, client] { Drop(client); });
+  client->bound = loop_->After(kPatience, [this, owner = client->owner] { Drop(owner); });
 }
 
 void AttachedClients::OnEvent(Place client, uint32_t events) {
   if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
-    Drop(client);
+    Drop(client->owner);
     return;
   }
   const ssize_t written = write(client->fd.get(), client->pending.data(), client->pending.size());
   if (written < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (written < 0) {
-    Drop(client);
+    Drop(client->owner);
     return;
   }
   client->pending.erase(0, static_cast<size_t>(written));
@@ -83,16 +85,24 @@ void AttachedClients::OnEvent(Place client, uint32_t events) {
   if (!Pending(stream)) drained_(stream);
 }
 
-void AttachedClients::Drop(Place client) {
-  const uint64_t stream = client->stream;
-  const bool waited_for = !client->pending.empty();
-  clients_.erase(client);
-  if (waited_for && !Pending(stream)) drained_(stream);
+void AttachedClients::Drop(uint64_t owner) {
+  std::vector<uint64_t> waited_for;
+  for (Place client = clients_.begin(); client != clients_.end();) {
+    const Place next = std::next(client);
+    if (client->owner == owner) {
+      if (client->patient && !client->pending.empty()) waited_for.push_back(client->stream);
+      clients_.erase(client);
+    }
+    client = next;
+  }
+  for (const uint64_t stream : waited_for)
+    if (!Pending(stream)) drained_(stream);
 }
 
 bool AttachedClients::Pending(uint64_t stream) const {
   for (const Client& client : clients_)
-    if (client.stream == stream && !client.ended && !client.pending.empty()) return true;
+    if (client.stream == stream && client.patient && !client.ended && !client.pending.empty())
+      return true;
   return false;
 }
 

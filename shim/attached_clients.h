@@ -14,9 +14,11 @@
 
 namespace gantry::shim {
 
-// Clients are write ends of pipes, non-blocking. One that does not keep up is either waited for,
-// where the container was made for a client (it has a stdin or a terminal), or dropped: nobody who
-// looks at a service may slow it down. One that takes nothing for 10 s is dropped always.
+// A client has a pipe for each stream that it looks at: write ends, non-blocking, and up to 1 MiB
+// here for what does not fit. One that does not keep up is either waited for, where the container
+// was made for a client (it has a stdin or a terminal), or dropped: nobody who looks at a service
+// may slow it down. One that takes nothing for 10 s is dropped always. Who is dropped loses both
+// streams: with one of them it would wait for ever for what does not come.
 class AttachedClients {
  public:
   // `drained` is called when a stream that Write wanted to pause may be read again.
@@ -25,8 +27,9 @@ class AttachedClients {
   AttachedClients(const AttachedClients&) = delete;
   AttachedClients& operator=(const AttachedClients&) = delete;
 
-  // From now on; `patient`: it is waited for. Above 256 clients it is closed at once.
-  void Add(uint64_t stream, UniqueFd client, bool patient);
+  // A pipe of client `owner`, from now on; `patient`: it is waited for. Above 256 pipes it is
+  // closed at once.
+  void Add(uint64_t stream, uint64_t owner, UniqueFd pipe, bool patient);
   // False: a patient client is full; the stream is not to be read until `drained`. More is taken
   // all the same.
   bool Write(uint64_t stream, absl::string_view data);
@@ -36,6 +39,7 @@ class AttachedClients {
  private:
   struct Client {
     uint64_t stream;
+    uint64_t owner;
     UniqueFd fd;
     bool patient;
     bool ended = false;
@@ -49,7 +53,8 @@ class AttachedClients {
   bool Take(Place client, absl::string_view data);
   void OnEvent(Place client, uint32_t events);
   void WaitFor(Place client);
-  void Drop(Place client);
+  // With its other stream.
+  void Drop(uint64_t owner);
   [[nodiscard]] bool Pending(uint64_t stream) const;
 
   EventLoop* loop_;

@@ -76,6 +76,7 @@ class Pump {
   bool idle_armed_ = false;
   bool orphaned_ = false;  // the shim has gone
   AttachedClients clients_;
+  uint64_t last_client_ = 0;
   std::map<uint32_t, ContainerLog> logs_;
 };
 
@@ -154,11 +155,12 @@ void Pump::OnOutput(uint32_t log_id, size_t index) {
 
 // A moment comes between the container's start and a client's: what was said before is in the log.
 void Pump::Attach(ReceivedPumpMessage received, const ContainerLog& log) {
+  const uint64_t owner = ++last_client_;
   for (size_t i = 0; i < received.fds.size() && i < received.message.text.size(); ++i) {
     const size_t stream = received.message.text[i] == 'o' ? 0 : 1;
     // A stream that has ended has nothing more to say: the client sees its end at once.
     if (log.streams[stream] == nullptr) continue;
-    clients_.Add(log.streams[stream]->id, std::move(received.fds[i]), log.interactive);
+    clients_.Add(log.streams[stream]->id, owner, std::move(received.fds[i]), log.interactive);
   }
 }
 

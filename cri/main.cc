@@ -38,8 +38,9 @@ struct Flags {
 StatusOr<Config> ReadConfig(const Flags& flags) {
   Config config;
   auto loaded = LoadConfig(flags.config_path.empty() ? kDefaultConfigPath : flags.config_path);
-  if (loaded.ok()) config = *std::move(loaded);
-  if (!loaded.ok() && (!flags.config_path.empty() || !absl::IsNotFound(loaded.status())))
+  if (loaded.ok())
+    config = *std::move(loaded);
+  else if (!flags.config_path.empty() || !absl::IsNotFound(loaded.status()))
     return loaded.status();
   if (flags.root) config.root = *flags.root;
   if (flags.state) config.state = *flags.state;
@@ -62,7 +63,7 @@ std::string BinaryDirectory(const Config& config) {
 Status MakeMountOfItsOwn(const std::string& place) {
   struct mount_attr make_private = {};
   make_private.propagation = MS_PRIVATE;
-  const Status done = SetMountAttributesAt(place, make_private, /*recursive=*/false);
+  Status done = SetMountAttributesAt(place, make_private, /*recursive=*/false);
   if (ErrnoOf(done) != EINVAL) return done;  // EINVAL: no mount yet
   RETURN_IF_ERROR(Mount(place, place, "", MS_BIND));
   return SetMountAttributesAt(place, make_private, /*recursive=*/false);
@@ -185,7 +186,7 @@ Status Run(const Flags& flags) {
   if (const std::string& path = node.config.metrics.cadvisor_socket; !path.empty()) {
     ASSIGN_OR_RETURN(cadvisor, CadvisorSocket::Listen(&node, path));
   }
-  const Status served = ServeUntilSignal(&node);
+  Status served = ServeUntilSignal(&node);
   cadvisor.reset();
   recovery.reset();
   Quiesce(&node);
@@ -202,12 +203,9 @@ void BlockSignals() {
   sigprocmask(SIG_BLOCK, &blocked, nullptr);
 }
 
-}  // namespace
-}  // namespace gantry::cri
-
-int main(int argc, char** argv) {
+int Main(int argc, char** argv) {
   CLI::App app("gantryd: the Kubernetes container runtime daemon");
-  gantry::cri::Flags flags;
+  Flags flags;
   app.add_option("--config", flags.config_path, "configuration file (TOML)");
   app.add_option("--root", flags.root, "folder of lasting state");
   app.add_option("--state", flags.state, "folder of this boot's state");
@@ -220,9 +218,20 @@ int main(int argc, char** argv) {
   // Debian builds Abseil with its search for lock cycles, which takes one lock for all locks.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 #endif
-  gantry::cri::BlockSignals();
-  const gantry::Status status = gantry::cri::Run(flags);
+  BlockSignals();
+  const Status status = Run(flags);
   if (status.ok()) return 0;
   std::cerr << "gantryd: " << status.message() << "\n";
+  return 1;
+}
+
+}  // namespace
+}  // namespace gantry::cri
+
+// Libraries throw where there is no memory, or no thread, any more.
+int main(int argc, char** argv) try {
+  return gantry::cri::Main(argc, argv);
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "gantryd: %s\n", error.what());
   return 1;
 }

@@ -74,7 +74,7 @@ struct BadFile {
 };
 
 TEST(Config, RefusesBadFilesWithFileLineAndReason) {
-  const BadFile kFiles[] = {
+  const BadFile files[] = {
       {"a typo at the top", "\nrooot = \"/a\"\n",
        "test.toml:2: unknown key \"rooot\" (did you mean \"root\"?)"},
       {"a typo in a section", "[network]\n\nconfdir = \"/a\"\n",
@@ -114,7 +114,7 @@ TEST(Config, RefusesBadFilesWithFileLineAndReason) {
       {"a key twice", "root = \"/a\"\nroot = \"/b\"\n", "test.toml:2: "},
       {"one folder for both", "root = \"/a\"\nstate = \"/a\"\n", "must be two folders"},
   };
-  for (const BadFile& file : kFiles) {
+  for (const BadFile& file : files) {
     EXPECT_THAT(ErrorOf(file.text), HasSubstr(file.error)) << file.description;
   }
 }

@@ -152,7 +152,8 @@ Status Run(Node* node, const Rpc& rpc, const v1::ExecSyncRequest& request,
   const Status started =
       shim->client->Call(plan.Message(), fds, std::min(kExecStart, deadline.Left())).status();
   if (absl::IsDeadlineExceeded(started)) AbandonExec(*shim, plan.exec_id);
-  RETURN_IF_ERROR_CONTEXT(started, absl::StrCat("exec in container \"", container->id(), "\""));
+  if (!started.ok())
+    return Annotate(started, absl::StrCat("exec in container \"", container->id(), "\""));
   out.write.Reset();
   err.write.Reset();
   ExitWaiter waiter(shim, plan.exec_id);

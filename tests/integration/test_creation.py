@@ -21,6 +21,7 @@ class Creation(ApiTest):
     def test_row_42_a_container_that_fails_late_leaves_its_name_and_nothing_else(self):
         pod = self.run_pod()
         folder = self.daemon.folder / "late"
+        folder.write_text("no folder")
         before = self.oracle.look()
         mounts = [{"host_path": str(folder / "missing"), "container_path": "/data"}]
         for _ in range(3):

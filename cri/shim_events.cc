@@ -42,7 +42,7 @@ Status NoteInitDeath(Node* node, const std::string& pod_id) {
     pod.record.set_state(v1::SANDBOX_NOTREADY);
     pod.record.set_message(kInitDied);
   });
-  const Status stored = PersistSandbox(node, pod_id);
+  Status stored = PersistSandbox(node, pod_id);
   if (ended != nullptr) PublishSandboxEvent(node, v1::CONTAINER_STOPPED_EVENT, *ended);
   return stored;
 }
@@ -112,7 +112,7 @@ Status NoteContainerExit(Node* node, const std::string& container_id, const Cont
   node->streaming->EndSessions(container_id);
   node->statistics->Forget(container_id);
   // Until this is on disk the shim keeps the event: a crash in between replays the very same exit.
-  const Status stored = PersistContainer(node, container_id);
+  Status stored = PersistContainer(node, container_id);
   if (!stored.ok())
     node->log.Error("exit not recorded on disk, ignoring: it is tried again, and the shim has it",
                     {{kContainerField, container_id}, {"error", std::string(stored.message())}});

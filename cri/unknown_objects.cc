@@ -6,6 +6,8 @@
 #include <csignal>
 #include <filesystem>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"

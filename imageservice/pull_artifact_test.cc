@@ -1,8 +1,11 @@
 // Pulls of artifacts, for volumes: through the real puller and unpackers.
-#include <map>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
 
 #define JSON_NO_IO
-#include "absl/strings/str_join.h"
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 

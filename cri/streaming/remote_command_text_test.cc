@@ -91,7 +91,7 @@ TEST(ChannelMessages, BeginWithTheirChannel) {
 
 TEST(ChannelMessages, Base64IsDecodedAcrossPieces) {
   EXPECT_EQ(EncodeChannelMessage(2, "error", true), "2ZXJyb3I=");
-  for (const size_t size : {1, 2, 3, 5, 100}) {
+  for (const size_t size : {1U, 2U, 3U, 5U, 100U}) {
     ChannelMessageReader reader(true);
     std::string data;
     const std::string message = EncodeChannelMessage(0, "twelve bytes, and more", true);
@@ -109,7 +109,7 @@ TEST(ChannelMessages, Base64IsDecodedAcrossPieces) {
 
 TEST(ChannelMessages, WhatFollowsBadTextIsNotRead) {
   ChannelMessageReader reader(true);
-  for (const size_t size : {1, 4, 5, 100}) {
+  for (const size_t size : {1U, 4U, 5U, 100U}) {
     EXPECT_EQ(ReadInPieces(&reader, "xaGk=aGk=", size), "") << "no channel";
     EXPECT_EQ(ReadInPieces(&reader, "0!!!!aGk=aGk=", size), "");
     EXPECT_EQ(ReadInPieces(&reader, "0 aGk= aGk=", size), "") << "blanks are no base64 either";

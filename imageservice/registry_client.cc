@@ -111,14 +111,17 @@ RegistryClient::RegistryClient(std::vector<RegistryEndpoint> endpoints, Referenc
 
 std::vector<const RegistryEndpoint*> RegistryClient::Candidates(bool by_digest) const {
   std::vector<const RegistryEndpoint*> able, alive;
+  bool any_usable = false;
   for (const RegistryEndpoint& endpoint : endpoints_) {
     if (by_digest ? !endpoint.can_pull : !endpoint.can_resolve) continue;
     able.push_back(&endpoint);
+    const bool usable = health_->Usable(endpoint.base.Origin());
+    any_usable = any_usable || usable;
     // The registry itself is the last to be asked, and the one that knows: a mirror alone would
     // make "not found" of what it has no copy of.
-    if (endpoint.upstream || health_->Usable(endpoint.base.Origin())) alive.push_back(&endpoint);
+    if (usable || endpoint.upstream) alive.push_back(&endpoint);
   }
-  return alive.empty() ? able : alive;
+  return any_usable ? alive : able;
 }
 
 Status RegistryClient::AskAnyone(bool by_digest, absl::string_view path, const Asker& ask) const {

@@ -333,6 +333,25 @@ TEST(Registry, AMirrorWithoutACopyIsNotTheLastWordWhenTheRegistryHasFailed) {
   EXPECT_TRUE(manifest.ok()) << manifest.status() << ": it has recovered, and it has the image";
 }
 
+TEST(Registry, WhereAllHaveFailedAllAreAskedAgain) {
+  MemoryRegistry memory;
+  TestImage image;
+  memory.Add("a/b", "1", image);
+  std::atomic<bool> well = false;
+  TestServer mirror([&](const TestRequest& request) {
+    return well ? memory.Answer(request) : TestResponse{.status = 503};
+  });
+  TestServer server([&](const TestRequest&) { return TestResponse{.status = 503}; });
+  ClientSetup setup;
+  setup.mirrors.push_back(EndpointAt(mirror.host()));
+  const auto registry = MakeClient(server.host(), setup);
+  HttpClient client;
+  EXPECT_FALSE(registry->FetchManifest(client, "1", 0).ok());
+  well = true;
+  const auto manifest = registry->FetchManifest(client, "1", 0);
+  EXPECT_TRUE(manifest.ok()) << manifest.status();
+}
+
 TEST(Registry, AMirrorThatMayNotResolveIsAskedForDigestsOnly) {
   MemoryRegistry memory;
   TestImage image;

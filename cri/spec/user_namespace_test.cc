@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "cri/spec/container_spec.h"
 
 namespace gantry::cri {
@@ -141,9 +145,27 @@ TEST_F(SpecInUserNamespace, AVolumeWithMappingsIsMappedWithAllBelowIt) {
   Map(mount->mutable_gidmappings(), 0, 100000, 65536);
   const auto spec = ContainerSpec(input_);
   ASSERT_TRUE(spec.ok()) << spec.status();
-  EXPECT_EQ(spec->mounts.back().destination, "/data");
-  EXPECT_THAT(spec->mounts.back().options, Contains("ridmap"));
-  EXPECT_EQ(spec->mounts.back().gid_mappings.size(), 1U);
+  const auto data = std::find_if(spec->mounts.begin(), spec->mounts.end(),
+                                 [](const auto& made) { return made.destination == "/data"; });
+  ASSERT_NE(data, spec->mounts.end());
+  EXPECT_THAT(data->options, Contains("ridmap"));
+  EXPECT_EQ(data->gid_mappings.size(), 1U);
+}
+
+TEST_F(SpecInUserNamespace, OuterPlacesComeFirstWhoeverAsksForThem) {
+  v1::Mount* mount = container_.add_mounts();
+  mount->set_container_path("/etc//");
+  mount->set_host_path("/srv");
+  const auto spec = ContainerSpec(input_);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  std::vector<std::string> places;
+  for (const spec::Mount& made : spec->mounts) places.push_back(made.destination);
+  const auto at = [&](const char* place) {
+    return std::find(places.begin(), places.end(), place) - places.begin();
+  };
+  EXPECT_LT(at("/etc//"), at("/etc/resolv.conf"));
+  EXPECT_LT(at("/dev"), at("/dev/shm"));
+  EXPECT_LT(at("/sys"), at("/sys/fs/cgroup"));
 }
 
 TEST_F(SpecInUserNamespace, ADeviceIsTheHostsOwnNode) {

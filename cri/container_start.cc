@@ -36,10 +36,7 @@ Status NoteStartError(Node* node, const std::string& id, const Status& cause) {
 
 // kDeadlineExceeded: it has not ended, and shows as what it is.
 Status EndUnanswered(Node* node, const Container& container) {
-  KillContainer(node, container);
-  if (node->containers.WaitUntil(container.id(), [](const Container& c) { return c.exited(); },
-                                 Deadline::After(kKillDeadline), {}))
-    return absl::OkStatus();
+  if (KillAndAwait(node, container)) return absl::OkStatus();
   node->containers.Update(container.id(), [](Container& c) { c.starting = false; });
   return absl::DeadlineExceededError(
       absl::StrCat("start container \"", container.id(),

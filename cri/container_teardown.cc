@@ -49,16 +49,18 @@ void KillContainer(Node* node, const Container& container) {
   (void)KillCgroup(container.cgroup);
 }
 
+bool KillAndAwait(Node* node, const Container& container) {
+  KillContainer(node, container);
+  return node->containers.WaitUntil(container.id(), [](const Container& c) { return c.exited(); },
+                                    Deadline::After(kKillDeadline), {});
+}
+
 Status RemoveContainerObject(Node* node, const std::string& id) {
   const auto container = node->containers.Update(id, [](Container& c) { c.removing = true; });
   if (container == nullptr) return absl::OkStatus();
   const std::string context = absl::StrCat("remove container \"", id, "\"");
-  if (container->record.state() == v1::CONTAINER_RUNNING) {
-    KillContainer(node, *container);
-    if (!node->containers.WaitUntil(id, [](const Container& c) { return c.exited(); },
-                                    Deadline::After(kKillDeadline), {}))
-      return absl::DeadlineExceededError(context + ": it does not end after SIGKILL");
-  }
+  if (container->record.state() == v1::CONTAINER_RUNNING && !KillAndAwait(node, *container))
+    return absl::DeadlineExceededError(context + ": it does not end after SIGKILL");
   RETURN_IF_ERROR_CONTEXT(ForgetInShim(*node, *container), context);
   RETURN_IF_ERROR_CONTEXT(DeleteFiles(node, *container), context);
   RETURN_IF_ERROR_CONTEXT(ForgetContainer(node, id), context);

@@ -11,6 +11,9 @@ namespace gantry::cri {
 // Does not wait.
 void KillContainer(Node* node, const Container& container);
 
+// The same, and waits for its end. False: it has not ended within kKillDeadline.
+bool KillAndAwait(Node* node, const Container& container);
+
 // Kills what runs, deletes the writable layer, the cgroup and the record, frees the name. The log
 // stays. OK for an unknown id. On failure the container stays listed and the call can be repeated.
 Status RemoveContainerObject(Node* node, const std::string& id);

@@ -314,42 +314,43 @@ TEST(Registry, MirrorsAreAskedFirstAndTheRegistryWhenTheyFail) {
   EXPECT_THAT(Text(status), HasSubstr(absl::StrCat("before that: http://", mirror.host())));
 }
 
+// Has the image a/b:1, and answers 503 until it is well.
+class Recovering {
+ public:
+  Recovering() { memory_.Add("a/b", "1", TestImage()); }
+  TestResponse Answer(const TestRequest& request) const {
+    return well_ ? memory_.Answer(request) : TestResponse{.status = 503};
+  }
+  // Asks once before and once after: the second answer.
+  Status SecondAnswer(const TestServer& mirror, const TestServer& server) {
+    ClientSetup setup;
+    setup.mirrors.push_back(EndpointAt(mirror.host()));
+    const auto registry = MakeClient(server.host(), setup);
+    HttpClient client;
+    EXPECT_FALSE(registry->FetchManifest(client, "1", 0).ok());
+    well_ = true;
+    return registry->FetchManifest(client, "1", 0).status();
+  }
+
+ private:
+  MemoryRegistry memory_;
+  std::atomic<bool> well_ = false;
+};
+
 TEST(Registry, AMirrorWithoutACopyIsNotTheLastWordWhenTheRegistryHasFailed) {
-  MemoryRegistry memory;
-  TestImage image;
-  memory.Add("a/b", "1", image);
-  TestServer mirror([&](const TestRequest&) { return TestResponse{.status = 404}; });
-  std::atomic<bool> well = false;
-  TestServer server([&](const TestRequest& request) {
-    return well ? memory.Answer(request) : TestResponse{.status = 503};
-  });
-  ClientSetup setup;
-  setup.mirrors.push_back(EndpointAt(mirror.host()));
-  const auto registry = MakeClient(server.host(), setup);
-  HttpClient client;
-  EXPECT_FALSE(registry->FetchManifest(client, "1", 0).ok());
-  well = true;
-  const auto manifest = registry->FetchManifest(client, "1", 0);
-  EXPECT_TRUE(manifest.ok()) << manifest.status() << ": it has recovered, and it has the image";
+  Recovering recovering;
+  TestServer mirror([](const TestRequest&) { return TestResponse{.status = 404}; });
+  TestServer server([&](const TestRequest& request) { return recovering.Answer(request); });
+  const Status second = recovering.SecondAnswer(mirror, server);
+  EXPECT_TRUE(second.ok()) << second << ": it has recovered, and it has the image";
 }
 
 TEST(Registry, WhereAllHaveFailedAllAreAskedAgain) {
-  MemoryRegistry memory;
-  TestImage image;
-  memory.Add("a/b", "1", image);
-  std::atomic<bool> well = false;
-  TestServer mirror([&](const TestRequest& request) {
-    return well ? memory.Answer(request) : TestResponse{.status = 503};
-  });
-  TestServer server([&](const TestRequest&) { return TestResponse{.status = 503}; });
-  ClientSetup setup;
-  setup.mirrors.push_back(EndpointAt(mirror.host()));
-  const auto registry = MakeClient(server.host(), setup);
-  HttpClient client;
-  EXPECT_FALSE(registry->FetchManifest(client, "1", 0).ok());
-  well = true;
-  const auto manifest = registry->FetchManifest(client, "1", 0);
-  EXPECT_TRUE(manifest.ok()) << manifest.status();
+  Recovering recovering;
+  TestServer mirror([&](const TestRequest& request) { return recovering.Answer(request); });
+  TestServer server([](const TestRequest&) { return TestResponse{.status = 503}; });
+  const Status second = recovering.SecondAnswer(mirror, server);
+  EXPECT_TRUE(second.ok()) << second;
 }
 
 TEST(Registry, AMirrorThatMayNotResolveIsAskedForDigestsOnly) {

@@ -4,9 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <utility>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -17,8 +16,6 @@
 
 namespace gantry::shim {
 namespace {
-
-constexpr size_t kMaxParts = 1024;  // IOV_MAX
 
 // O_NONBLOCK: a FIFO in the file's place must not hang the pump. It means nothing to a regular
 // file.
@@ -37,28 +34,6 @@ StatusOr<UniqueFd> OpenLog(const std::string& path) {
     return absl::InternalError(absl::StrCat("open ", path, ": not a regular file"));
   }
   return file;
-}
-
-iovec Part(absl::string_view bytes) { return {const_cast<char*>(bytes.data()), bytes.size()}; }
-
-size_t TotalSize(const std::vector<iovec>& parts, size_t from) {
-  size_t total = 0;
-  for (size_t i = from; i < parts.size(); ++i) total += parts[i].iov_len;
-  return total;
-}
-
-// Skips `size` bytes; returns the index of the first part that has some left.
-size_t Advance(std::vector<iovec>* parts, size_t index, size_t size) {
-  while (index < parts->size() && size >= (*parts)[index].iov_len) {
-    size -= (*parts)[index].iov_len;
-    ++index;
-  }
-  if (size > 0) {
-    iovec& part = (*parts)[index];
-    part.iov_base = static_cast<char*>(part.iov_base) + size;
-    part.iov_len -= size;
-  }
-  return index;
 }
 
 }  // namespace
@@ -91,59 +66,69 @@ Status LogFile::Reopen() {
   return absl::OkStatus();
 }
 
-void LogFile::Write(std::vector<iovec>* parts) {
-  // The reader of the log loses the broken line, not the one after it.
-  if (torn_) parts->insert(parts->begin(), Part("\n"));
-  size_t index = 0;
-  while (index < parts->size()) {
-    const size_t count = std::min(parts->size() - index, kMaxParts);
-    const ssize_t written = writev(file_.get(), parts->data() + index, static_cast<int>(count));
+size_t LogFile::WriteWhatFits(absl::string_view bytes) const {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t written = write(file_.get(), bytes.data() + done, bytes.size() - done);
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) {
-      dropped_bytes_ += TotalSize(*parts, index);
-      torn_ = torn_ || index > 0;
-      return;
-    }
-    index = Advance(parts, index, static_cast<size_t>(written));
+    if (written <= 0) break;
+    done += static_cast<size_t>(written);
   }
-  torn_ = false;
+  return done;
+}
+
+void LogFile::Write(absl::string_view records) {
+  // The reader of the log loses the broken line, not the one after it.
+  if (torn_ && WriteWhatFits("\n") == 1) torn_ = false;
+  const size_t done = torn_ ? 0 : WriteWhatFits(records);
+  dropped_bytes_ += records.size() - done;
+  if (done > 0) torn_ = records[done - 1] != '\n';
+}
+
+void RecordBuffer::Append(absl::string_view bytes) {
+  if (bytes.empty()) return;
+  memcpy(memory_ + used_, bytes.data(), bytes.size());
+  used_ += bytes.size();
 }
 
 std::string LineCutter::Header(int64_t unix_ns, char tag) const {
   return absl::StrCat(LogTimestamp(unix_ns), " ", stream_, " ", std::string(1, tag), " ");
 }
 
+void LineCutter::Put(absl::string_view header, absl::string_view more, LogFile* file) {
+  if (!buffer_.Fits(header.size() + rest_.size() + more.size() + 1)) Flush(file);
+  for (const absl::string_view part : {header, absl::string_view(rest_), more, {"\n"}})
+    buffer_.Append(part);
+  if (!rest_.empty()) rest_ = std::string();  // with its memory
+}
+
+void LineCutter::Flush(LogFile* file) {
+  if (!buffer_.records().empty()) file->Write(buffer_.records());
+  buffer_.Clear();
+}
+
 void LineCutter::Write(absl::string_view data, int64_t unix_ns, LogFile* file) {
   const std::string full = Header(unix_ns, 'F');
   std::string partial;  // made when needed: long lines are rare
-  std::vector<iovec> parts;
-  const std::string before = std::exchange(rest_, {});
-  size_t carried = before.size();  // of the piece in hand; it stands before `data`
   while (!data.empty()) {
-    const size_t newline = data.substr(0, kMaxLogLine - carried + 1).find('\n');
+    const size_t room = kMaxLogLine - rest_.size();
+    const size_t newline = data.substr(0, room + 1).find('\n');
+    const bool whole = newline != absl::string_view::npos;
     // A line of exactly the limit is not cut: the byte behind it decides.
-    if (newline == absl::string_view::npos && carried + data.size() <= kMaxLogLine) break;
-    const bool cut = newline == absl::string_view::npos;
-    if (cut && partial.empty()) partial = Header(unix_ns, 'P');
-    parts.push_back(Part(cut ? partial : full));
-    if (carried > 0) parts.push_back(Part(before));
-    const size_t take = cut ? kMaxLogLine - carried : newline + 1;
-    if (take > 0) parts.push_back(Part(data.substr(0, take)));
-    if (cut) parts.push_back(Part("\n"));
-    data.remove_prefix(take);
-    carried = 0;
+    if (!whole && data.size() <= room) break;
+    if (!whole && partial.empty()) partial = Header(unix_ns, 'P');
+    const size_t take = whole ? newline : room;
+    Put(whole ? full : partial, data.substr(0, take), file);
+    data.remove_prefix(whole ? take + 1 : take);
   }
-  if (carried > 0) rest_ = before;
   rest_.append(data.data(), data.size());
-  if (!parts.empty()) file->Write(&parts);
+  Flush(file);
 }
 
 void LineCutter::Finish(int64_t unix_ns, LogFile* file) {
   if (rest_.empty()) return;
-  const std::string header = Header(unix_ns, 'P');
-  std::vector<iovec> parts = {Part(header), Part(rest_), Part("\n")};
-  file->Write(&parts);
-  rest_ = {};
+  Put(Header(unix_ns, 'P'), {}, file);
+  Flush(file);
 }
 
 }  // namespace gantry::shim

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -59,7 +60,9 @@ class ContainerLog : public ::testing::Test {
 
   std::string directory_, path_;
   LogFile file_;
-  LineCutter cutter_{"stdout"};
+  std::string memory_ = std::string(3 * kMaxLogRecord, '\0');
+  RecordBuffer buffer_{memory_.data(), memory_.size()};
+  LineCutter cutter_{"stdout", &buffer_};
 };
 
 TEST_F(ContainerLog, WritesOneRecordALine) {
@@ -134,9 +137,27 @@ TEST_F(ContainerLog, KeepsBinaryBytes) {
 
 TEST_F(ContainerLog, WritesThousandsOfLinesOfOneRead) {
   std::string text;
-  for (int i = 0; i < 30'000; ++i) text += "a\n";
+  std::vector<std::string> expected;
+  for (int i = 0; i < 30'000; ++i) {
+    absl::StrAppend(&text, i, "\n");
+    expected.push_back(absl::StrCat("stdout F ", i));
+  }
   Write(text);
-  EXPECT_EQ(Lines().size(), 30'000U);
+  EXPECT_EQ(Lines(), expected);
+}
+
+TEST_F(ContainerLog, WritesLinesOfAllLengthsThroughTheLeastBuffer) {
+  RecordBuffer least(memory_.data(), kMaxLogRecord);
+  LineCutter cutter("stderr", &least);
+  std::string text;
+  std::vector<std::string> expected;
+  for (size_t length = 0; length <= kMaxLogLine; length += 1365) {
+    const std::string line(length, 'z');
+    text += line + "\n";
+    expected.push_back("stderr F " + line);
+  }
+  cutter.Write(text, kTime, &file_);
+  EXPECT_EQ(Lines(), expected);
 }
 
 TEST_F(ContainerLog, ReopenLeavesTheRenamedFileAlone) {
@@ -162,20 +183,51 @@ TEST_F(ContainerLog, RefusesLinksAndFifos) {
   EXPECT_FALSE(other.Open(directory_ + "/fifo").ok());
 }
 
-TEST_F(ContainerLog, CountsWhatADiskThatIsFullDrops) {
-  // /dev/full would not be a regular file: a file size limit has the same effect (EFBIG).
+// In a process of its own, with a limit on the size of files: /dev/full would not be a regular
+// file.
+int WithFileLimit(rlim_t bytes, const std::function<bool()>& check) {
   const pid_t child = fork();
   if (child == 0) {
-    const rlimit limit{100, 100};
+    rlimit limit{};
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = bytes;
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &limit);
-    Write("0123456789012345678901234567890123456789\n");
-    Write("0123456789012345678901234567890123456789\n");
-    _exit(file_.dropped_bytes() > 0 ? 0 : 1);
+    _exit(check() ? 0 : 1);
   }
   int status = -1;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return status;
+}
+
+TEST_F(ContainerLog, BreaksOffALineOnceAndGoesOnBehindIt) {
+  EXPECT_EQ(WithFileLimit(100,
+                          [this] {
+                            Write(std::string(40, 'a') + "\n" + std::string(40, 'b') + "\n");
+                            Write("lost\n");
+                            rlimit limit{};
+                            getrlimit(RLIMIT_FSIZE, &limit);
+                            limit.rlim_cur = limit.rlim_max;
+                            setrlimit(RLIMIT_FSIZE, &limit);
+                            Write("c\n");
+                            return true;
+                          }),
+            0);
+  // Of the second line 19 bytes had room.
+  const std::string text = *ReadFileAt(AT_FDCWD, path_);
+  EXPECT_EQ(text,
+            absl::StrCat(kStamp, " stdout F ", std::string(40, 'a'), "\n",
+                         absl::string_view(kStamp).substr(0, 19), "\n", kStamp, " stdout F c\n"));
+}
+
+TEST_F(ContainerLog, CountsWhatADiskThatIsFullDrops) {
+  EXPECT_EQ(WithFileLimit(100,
+                          [this] {
+                            Write("0123456789012345678901234567890123456789\n");
+                            Write("0123456789012345678901234567890123456789\n");
+                            return file_.dropped_bytes() == 2 * (30 + 10 + 41) - 100;
+                          }),
+            0);
 }
 
 }  // namespace

@@ -11,10 +11,12 @@
 namespace gantry::shim {
 namespace {
 
+constexpr int64_t kNsPerSecond = 1'000'000'000;
+
 int64_t MonotonicNow() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+  return int64_t{now.tv_sec} * kNsPerSecond + now.tv_nsec;
 }
 
 }  // namespace
@@ -82,12 +84,10 @@ EventLoop::Timer EventLoop::After(absl::Duration delay, TimerCallback callback) 
   return timer;
 }
 
-int EventLoop::NextTimeout() const {
-  if (timers_.empty()) return -1;
-  const int64_t wait = timers_.begin()->first.first - MonotonicNow();
-  if (wait <= 0) return 0;
-  // Rounded up: waking early would spin.
-  return static_cast<int>(std::min<int64_t>((wait + 999'999) / 1'000'000, 3'600'000));
+std::optional<timespec> EventLoop::NextTimeout() const {
+  if (timers_.empty()) return std::nullopt;
+  const int64_t wait = std::max<int64_t>(timers_.begin()->first.first - MonotonicNow(), 0);
+  return timespec{.tv_sec = wait / kNsPerSecond, .tv_nsec = wait % kNsPerSecond};
 }
 
 void EventLoop::RunTimers() {
@@ -103,8 +103,10 @@ void EventLoop::RunTimers() {
 Status EventLoop::Run() {
   epoll_event events[16];
   while (!quit_) {
-    const int count = epoll_wait(epoll_.get(), events, 16, NextTimeout());
-    if (count < 0 && errno != EINTR) return SyscallError("epoll_wait");
+    const auto timeout = NextTimeout();
+    const int count =
+        epoll_pwait2(epoll_.get(), events, 16, timeout ? &*timeout : nullptr, nullptr);
+    if (count < 0 && errno != EINTR) return SyscallError("epoll_pwait2");
     for (int i = 0; i < count && !quit_; ++i) {
       auto it = watches_.find(events[i].data.u64);
       if (it == watches_.end()) continue;

@@ -1,13 +1,16 @@
-// The loop of the single-threaded processes of this folder: epoll(7), timers on the monotonic
-// clock.
+// The loop of the single-threaded processes of this folder: epoll(7), timers of nanoseconds on the
+// monotonic clock.
 //
 // A callback may destroy any Watch or Timer, its own included; it must not block.
 #pragma once
+
+#include <time.h>
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -67,13 +70,14 @@ class EventLoop {
   // Once, from Run, never from within After.
   [[nodiscard]] Timer After(absl::Duration delay, TimerCallback callback);
 
-  // Serves until Quit. kInternal: epoll_wait failed.
+  // Serves until Quit. kInternal: epoll_pwait2(2), Linux 5.11, failed.
   Status Run();
   void Quit() { quit_ = true; }
 
  private:
   void RunTimers();
-  [[nodiscard]] int NextTimeout() const;
+  // Until the first timer; nothing: there is none.
+  [[nodiscard]] std::optional<timespec> NextTimeout() const;
 
   UniqueFd epoll_;
   bool quit_ = false;

@@ -26,14 +26,23 @@ namespace gantry::shim {
 namespace {
 
 constexpr size_t kReadSize = 65536;  // a pipe's default capacity
+constexpr size_t kRecordsSize = 2 * kReadSize;
+// Output in small pieces that goes on and on is read once in a while: a process that writes line by
+// line would have the pump awake for each of them, and both would spend their time in waking each
+// other. What is written in a pause at 250 MB/s has room in a pipe.
+constexpr absl::Duration kPause = absl::Microseconds(200);
+constexpr size_t kSmallPiece = kReadSize / 4;
 
 struct Stream {
-  Stream(uint64_t stream_id, UniqueFd source, absl::string_view name)
-      : id(stream_id), fd(std::move(source)), cutter(name) {}
+  Stream(uint64_t stream_id, UniqueFd source, LineCutter line_cutter)
+      : id(stream_id), fd(std::move(source)), cutter(std::move(line_cutter)) {}
   const uint64_t id;  // of its clients
   UniqueFd fd;
   LineCutter cutter;
+  absl::Time looked_at;  // when it was last read, or its pause ended
+  bool paused = false;
   EventLoop::Watch watch;  // after fd: ends first
+  EventLoop::Timer pause;
 };
 
 uint64_t StreamId(uint32_t log, size_t index) { return uint64_t{log} * 2 + index; }
@@ -47,10 +56,12 @@ struct ContainerLog {
 
 class Pump {
  public:
-  Pump(EventLoop* loop, UniqueFd control, char* buffer)
+  // `memory`: kReadSize + kRecordsSize bytes.
+  Pump(EventLoop* loop, UniqueFd control, char* memory)
       : loop_(loop),
         control_(std::move(control)),
-        buffer_(buffer),
+        buffer_(memory),
+        records_(memory + kReadSize, kRecordsSize),
         clients_(loop, [this](uint64_t stream) { Resume(stream); }) {}
   Status Run();
 
@@ -59,11 +70,13 @@ class Pump {
   void OnOutput(uint32_t log_id, size_t index);
   void Handle(ReceivedPumpMessage received);
   Status Open(const PumpMessage& message, std::vector<UniqueFd> fds);
-  void Attach(ReceivedPumpMessage received, const ContainerLog& log);
+  void Attach(ReceivedPumpMessage received, ContainerLog* log);
   void Resume(uint64_t stream);
   uint64_t Finish(ContainerLog* log);
   // One read; returns its bytes. 0: nothing there now, or the stream has ended.
   size_t ReadSome(ContainerLog* log, std::unique_ptr<Stream>* stream, size_t limit);
+  void Pause(Stream* stream);
+  void EndPause(ContainerLog* log, size_t index);
   void QuitWhenOrphaned();
   void ReleaseWhenIdle();
 
@@ -71,7 +84,8 @@ class Pump {
   UniqueFd control_;
   EventLoop::Watch control_watch_;
   char* buffer_;
-  bool used_ = false;  // the buffer, since the last look
+  RecordBuffer records_;  // behind it
+  bool used_ = false;     // both, since the last look
   EventLoop::Timer idle_;
   bool idle_armed_ = false;
   bool orphaned_ = false;  // the shim has gone
@@ -102,7 +116,7 @@ void Pump::Handle(ReceivedPumpMessage received) {
   PumpMessage answer{.verb = received.message.verb, .log = received.message.log, .text = {}};
   auto it = logs_.find(answer.log);
   if (answer.verb == PumpVerb::kAttach) {
-    if (it != logs_.end()) Attach(std::move(received), it->second);
+    if (it != logs_.end()) Attach(std::move(received), &it->second);
     return;
   }
   Status status;
@@ -135,7 +149,7 @@ Status Pump::Open(const PumpMessage& message, std::vector<UniqueFd> fds) {
   for (size_t i = 0; i < fds.size() && i < 2; ++i) {
     std::unique_ptr<Stream>& stream = log.streams[i];
     stream = std::make_unique<Stream>(StreamId(message.log, i), std::move(fds[i]),
-                                      i == 0 ? "stdout" : "stderr");
+                                      LineCutter(i == 0 ? "stdout" : "stderr", &records_));
     auto watch = loop_->Add(stream->fd.get(), EPOLLIN,
                             [this, id = message.log, i](uint32_t) { OnOutput(id, i); });
     status.Update(watch.status());
@@ -149,18 +163,46 @@ void Pump::OnOutput(uint32_t log_id, size_t index) {
   TakeCommands();
   const auto it = logs_.find(log_id);
   if (it == logs_.end() || it->second.streams[index] == nullptr) return;
-  ReadSome(&it->second, &it->second.streams[index], kReadSize);
-  if (it->second.streams[index] == nullptr) QuitWhenOrphaned();
+  ContainerLog& log = it->second;
+  EndPause(&log, 1 - index);
+  std::unique_ptr<Stream>& stream = log.streams[index];
+  const absl::Time last_look = stream->looked_at;
+  const size_t size = ReadSome(&log, &stream, kReadSize);
+  if (stream == nullptr) return QuitWhenOrphaned();
+  const bool soon = stream->looked_at - last_look < kPause;
+  if (soon && size > 0 && size < kSmallPiece && !log.interactive) Pause(stream.get());
+}
+
+// The end of a stream is told all the same: epoll does so whatever it is asked for.
+void Pump::Pause(Stream* stream) {
+  stream->paused = true;
+  stream->watch.SetEvents(0);
+  stream->pause = loop_->After(kPause, [stream] {
+    stream->paused = false;
+    stream->looked_at = absl::Now();
+    stream->watch.SetEvents(EPOLLIN);
+  });
+}
+
+// What was said in it stands in the log before what is said now elsewhere.
+void Pump::EndPause(ContainerLog* log, size_t index) {
+  std::unique_ptr<Stream>& stream = log->streams[index];
+  if (stream == nullptr || !stream->paused) return;
+  stream->paused = false;
+  stream->pause.Reset();
+  stream->watch.SetEvents(EPOLLIN);
+  ReadSome(log, &stream, kReadSize);
 }
 
 // A moment comes between the container's start and a client's: what was said before is in the log.
-void Pump::Attach(ReceivedPumpMessage received, const ContainerLog& log) {
+void Pump::Attach(ReceivedPumpMessage received, ContainerLog* log) {
+  for (size_t i = 0; i < log->streams.size(); ++i) EndPause(log, i);
   const uint64_t owner = ++last_client_;
   for (size_t i = 0; i < received.fds.size() && i < received.message.text.size(); ++i) {
     const size_t stream = received.message.text[i] == 'o' ? 0 : 1;
     // A stream that has ended has nothing more to say: the client sees its end at once.
-    if (log.streams[stream] == nullptr) continue;
-    clients_.Add(log.streams[stream]->id, owner, std::move(received.fds[i]), log.interactive);
+    if (log->streams[stream] == nullptr) continue;
+    clients_.Add(log->streams[stream]->id, owner, std::move(received.fds[i]), log->interactive);
   }
 }
 
@@ -175,7 +217,8 @@ size_t Pump::ReadSome(ContainerLog* log, std::unique_ptr<Stream>* stream, size_t
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
   used_ = true;
   ReleaseWhenIdle();
-  const int64_t now = absl::GetCurrentTimeNanos();
+  (*stream)->looked_at = absl::Now();
+  const int64_t now = absl::ToUnixNanos((*stream)->looked_at);
   if (size > 0) {
     const absl::string_view data(buffer_, static_cast<size_t>(size));
     if (!clients_.Write((*stream)->id, data)) (*stream)->watch.SetEvents(0);
@@ -217,7 +260,7 @@ void Pump::QuitWhenOrphaned() {
   loop_->Quit();
 }
 
-// A flood touches all pages of the buffer; a second without output gives them back.
+// A flood touches all pages of the buffers; a second without output gives them back.
 void Pump::ReleaseWhenIdle() {
   if (idle_armed_) return;
   idle_armed_ = true;
@@ -227,7 +270,7 @@ void Pump::ReleaseWhenIdle() {
       ReleaseWhenIdle();
       return;
     }
-    madvise(buffer_, kReadSize, MADV_DONTNEED);
+    madvise(buffer_, kReadSize + kRecordsSize, MADV_DONTNEED);
     ReleaseMemory();
   });
 }
@@ -235,10 +278,10 @@ void Pump::ReleaseWhenIdle() {
 Status Serve(UniqueFd control) {
   ReleaseMemory();
   ASSIGN_OR_RETURN(auto loop, EventLoop::Create());
-  void* buffer =
-      mmap(nullptr, kReadSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (buffer == MAP_FAILED) return SyscallError("mmap");
-  return Pump(loop.get(), std::move(control), static_cast<char*>(buffer)).Run();
+  void* memory = mmap(nullptr, kReadSize + kRecordsSize, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return SyscallError("mmap");
+  return Pump(loop.get(), std::move(control), static_cast<char*>(memory)).Run();
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,6 +47,37 @@ TEST_F(ShimPump, AFloodLosesNothing) {
   size_t bytes = 0;
   for (const std::string& line : pod_->LogLines("c")) bytes += line.size() - 9;
   EXPECT_EQ(bytes, 20'000'000U);
+}
+
+// From /proc/PID/io (proc(5)), which not every kernel has.
+std::optional<size_t> ReadsOf(pid_t pid) {
+  const auto text = ReadFileAt(AT_FDCWD, absl::StrCat("/proc/", pid, "/io"));
+  if (ErrnoOf(text.status()) == ENOENT) return std::nullopt;
+  size_t reads = 0;
+  const std::string line = text->substr(text->find("syscr:"));
+  EXPECT_EQ(sscanf(line.c_str(), "syscr: %zu", &reads), 1);
+  return reads;
+}
+
+TEST_F(ShimPump, ThousandsOfSmallWritesAreReadInLargePieces) {
+  constexpr int kLines = 20'000;
+  ASSERT_EQ(pod_->Run("c", absl::StrCat("i=0; while [ $i -lt ", kLines,
+                                        " ]; do echo $i; i=$((i+1)); done; "
+                                        "while [ ! -e /tmp/go-reads ]; do sleep 0.01; done")),
+            absl::OkStatus());
+  ASSERT_TRUE(Eventually([&] { return pod_->LogLines("c").size() == kLines; }));
+  const auto reads = ReadsOf(pod_->pump_pid());
+  if (reads) {
+    EXPECT_GT(*reads, 1U);
+    EXPECT_LT(*reads, kLines / 4) << "the pump was awake for each line";
+  }
+  ASSERT_EQ(CreateFileAt(AT_FDCWD, daemon_->box().rootfs() + "/tmp/go-reads", "", 0644),
+            absl::OkStatus());
+  EXPECT_EQ(pod_->AwaitExit("c").exit_code(), 0);
+  const std::vector<std::string> lines = pod_->LogLines("c");
+  ASSERT_EQ(lines.size(), size_t{kLines});
+  for (int i = 0; i < kLines; ++i) ASSERT_EQ(lines[i], absl::StrCat("stdout F ", i));
+  if (!reads) GTEST_SKIP() << "this kernel does not count the reads of a process";
 }
 
 TEST_F(ShimPump, ANewOneGoesOnWhereTheLastOneDied) {

@@ -35,7 +35,7 @@ void CreateOperations::Execute(const std::string& name,
   absl::MutexLock lock(&mutex_);
   operation->result = std::move(result);
   operation->done = true;
-  operation->done_at = absl::Now();
+  operation->kept_until = Deadline::After(keep_);
   // Only a success that nobody waits for is kept; a retry after a failure tries anew.
   if (!operation->result.ok()) Forget(name, operation);
   --running_;
@@ -77,7 +77,7 @@ void CreateOperations::Sweep() {
     for (auto it = operations_.begin(); it != operations_.end();) {
       Operation& operation = *it->second;
       const bool expired =
-          operation.done && operation.waiters == 0 && absl::Now() - operation.done_at >= keep_;
+          operation.done && operation.waiters == 0 && operation.kept_until.Passed();
       if (expired) stale.push_back(it->second);
       it = expired ? operations_.erase(it) : std::next(it);
     }

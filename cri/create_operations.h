@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
+#include "runtime/base/deadline.h"
 #include "runtime/base/status.h"
 
 namespace gantry::cri {
@@ -46,7 +47,7 @@ class CreateOperations {
     Work work;
     bool done = false;
     StatusOr<std::string> result = absl::UnknownError("not done");
-    absl::Time done_at;
+    Deadline kept_until = Deadline::Never();  // once it is done
     int waiters = 0;
   };
   void Execute(const std::string& name, const std::shared_ptr<Operation>& operation);

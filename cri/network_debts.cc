@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
-
 #include "cri/node.h"
 #include "cri/persist.h"
 #include "cri/sandbox_network.h"
@@ -31,7 +29,7 @@ NetworkDebts::~NetworkDebts() {
 
 void NetworkDebts::Add(const std::string& id) {
   const absl::MutexLock lock(&mutex_);
-  due_.emplace(id, Due{absl::Now() + kFirstPause, 2 * kFirstPause});
+  due_.emplace(id, Due{Deadline::After(kFirstPause), 2 * kFirstPause});
 }
 
 Status NetworkDebts::Keep(const std::string& id) {
@@ -65,10 +63,10 @@ std::string NetworkDebts::NextDue() {
   const absl::MutexLock lock(&mutex_);
   while (!ending_) {
     const auto first = std::min_element(due_.begin(), due_.end(), [](const auto& a, const auto& b) {
-      return a.second.at < b.second.at;
+      return a.second.at.at() < b.second.at.at();
     });
-    if (first != due_.end() && first->second.at <= absl::Now()) {
-      first->second.at = absl::Now() + first->second.pause;
+    if (first != due_.end() && first->second.at.Passed()) {
+      first->second.at = Deadline::After(first->second.pause);
       first->second.pause = std::min(2 * first->second.pause, kLongestPause);
       return first->first;
     }

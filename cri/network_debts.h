@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 
 #include "cri/store/record.pb.h"
+#include "runtime/base/deadline.h"
 #include "runtime/base/status.h"
 
 namespace gantry::cri {
@@ -47,7 +48,7 @@ class NetworkDebts {
 
  private:
   struct Due {
-    absl::Time at;
+    Deadline at;
     absl::Duration pause;  // before the try after that
   };
 

@@ -1,6 +1,7 @@
 #include "cri/metrics/writable_layers.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "absl/time/clock.h"
 
@@ -29,7 +30,7 @@ WritableLayers::~WritableLayers() {
 WritableLayers::Entry& WritableLayers::QueueWhenOld(const Layer& layer) {
   Entry& entry = entries_[layer.container_id];
   entry.directory = layer.directory;
-  if (entry.queued || absl::Now() < entry.old_at) return entry;
+  if (entry.queued || !entry.fresh_until.Passed()) return entry;
   entry.queued = true;
   queue_.push_back(layer.container_id);
   work_.Signal();
@@ -42,12 +43,12 @@ bool WritableLayers::Pending(const std::string& container_id) const {
 }
 
 void WritableLayers::AwaitFirst(const std::vector<Layer>& layers, absl::Duration patience) {
-  const absl::Time deadline = absl::Now() + patience;
+  const Deadline deadline = Deadline::After(patience);
   absl::MutexLock lock(&mutex_);
   for (const Layer& layer : layers) QueueWhenOld(layer);
   for (const Layer& layer : layers)
     while (Pending(layer.container_id))
-      if (counted_.WaitWithDeadline(&mutex_, deadline)) return;
+      if (counted_.WaitWithTimeout(&mutex_, deadline.Left())) return;
 }
 
 std::optional<LayerSize> WritableLayers::Find(const Layer& layer) {
@@ -76,21 +77,23 @@ void WritableLayers::CountNext() {
   if (known == entries_.end()) return;
   const std::string directory = known->second.directory;
   mutex_.Unlock();
-  const absl::Time started = absl::Now();
-  const auto measured = images::MeasureLiveTree(directory, [this, started] {
+  const auto started = std::chrono::steady_clock::now();
+  const Deadline bound = Deadline::After(kWalkPatience);
+  const auto measured = images::MeasureLiveTree(directory, [this, bound] {
     absl::MutexLock lock(&mutex_);
-    return ending_ || absl::Now() - started > kWalkPatience;
+    return ending_ || bound.Passed();
   });
-  const absl::Time now = absl::Now();
+  const absl::Duration took = absl::FromChrono(std::chrono::steady_clock::now() - started);
   mutex_.Lock();
   counted_.SignalAll();
   const auto found = entries_.find(id);
   if (found == entries_.end()) return;
   Entry& entry = found->second;
   entry.queued = false;
-  entry.old_at = now + std::max(kFreshAtLeast, kFreshFactor * (now - started));
+  entry.fresh_until = Deadline::After(std::max(kFreshAtLeast, kFreshFactor * took));
   if (measured.ok())
-    entry.size = LayerSize{measured->usage.bytes, measured->usage.inodes, absl::ToUnixNanos(now)};
+    entry.size =
+        LayerSize{measured->usage.bytes, measured->usage.inodes, absl::GetCurrentTimeNanos()};
 }
 
 }  // namespace gantry::cri

@@ -18,6 +18,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
+#include "runtime/base/deadline.h"
+
 namespace gantry::cri {
 
 struct LayerSize {
@@ -45,7 +47,7 @@ class WritableLayers {
   struct Entry {
     std::string directory;
     std::optional<LayerSize> size;
-    absl::Time old_at = absl::InfinitePast();
+    Deadline fresh_until = Deadline::After(absl::ZeroDuration());
     bool queued = false;
   };
   void Run();

@@ -10,7 +10,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 
 #include "runtime/linux/directory_stream.h"
 #include "runtime/linux/file.h"
@@ -107,8 +106,8 @@ ConfDirectory::Snapshot ConfDirectory::Read(const Listing& listing, const Snapsh
   next.in_force.problem = absl::StrCat(
       "no CNI configuration in ", path_,
       "; install a network plugin, or write one with `gantry config network --bridge`");
-  next.empty_since = std::min(last.empty_since, absl::Now());
-  if (absl::Now() - next.empty_since >= options_.grace) next.in_force.config = nullptr;
+  next.kept_until = last.kept_until.value_or(Deadline::After(options_.grace));
+  if (next.kept_until->Passed()) next.in_force.config = nullptr;
   return next;
 }
 

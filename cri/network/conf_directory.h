@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "cri/log.h"
 #include "cri/network/conflist.h"
 #include "cri/network/directory_watch.h"
+#include "runtime/base/deadline.h"
 #include "runtime/base/status.h"
 
 namespace gantry::cri {
@@ -50,7 +52,7 @@ class ConfDirectory {
   struct Snapshot {
     ConfInForce in_force;
     std::string fingerprint;
-    absl::Time empty_since = absl::InfiniteFuture();
+    std::optional<Deadline> kept_until;  // the folder is empty
   };
 
   void Reload();

@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 
+#include "runtime/base/deadline.h"
 #include "runtime/linux/directory_stream.h"
 
 namespace gantry::cri {
@@ -120,8 +120,8 @@ bool DirectoryWatch::ReadEvents() {
 }
 
 bool DirectoryWatch::WaitUntilQuiet() {
-  const absl::Time bound = absl::Now() + 10 * timing_.quiet;
-  while (absl::Now() < bound) {
+  const Deadline bound = Deadline::After(10 * timing_.quiet);
+  while (!bound.Passed()) {
     const int events = Poll(timing_.quiet);
     if (events < 0) return false;
     if (events == 0) return true;

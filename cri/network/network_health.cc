@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
-
 namespace gantry::cri {
 namespace {
 
@@ -36,13 +34,13 @@ NetworkHealth::~NetworkHealth() {
 
 void NetworkHealth::Run() {
   Config asked;
-  absl::Time next = absl::InfinitePast();
+  Deadline next = Deadline::After(absl::ZeroDuration());
   while (true) {
     const auto config = configs_->Current();
-    if (config.ok() && (*config != asked || absl::Now() >= next)) {
+    if (config.ok() && (*config != asked || next.Passed())) {
       AskOnce();
       asked = *config;
-      next = absl::Now() + options_.period;
+      next = Deadline::After(options_.period);
     }
     absl::MutexLock lock(&mutex_);
     if (mutex_.AwaitWithTimeout(absl::Condition(&ending_), std::min(kLook, options_.period)))
@@ -58,7 +56,7 @@ void NetworkHealth::AskOnce() {
     absl::MutexLock lock(&mutex_);
     if (ending_) return;
     last_ = status;
-    if (status.ok()) last_well_ = absl::Now();
+    if (status.ok()) well_until_ = Deadline::After(options_.grace);
   }
   if (status.ok()) ready_(**config);
 }
@@ -66,7 +64,7 @@ void NetworkHealth::AskOnce() {
 Status NetworkHealth::Of(const CniConfig& config) const {
   if (!HasStatus(config)) return absl::OkStatus();
   absl::MutexLock lock(&mutex_);
-  if (last_.ok() || absl::Now() - last_well_ < options_.grace) return absl::OkStatus();
+  if (last_.ok() || !well_until_.Passed()) return absl::OkStatus();
   return absl::UnavailableError(last_.message());
 }
 

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 
 #include "cri/network/conf_directory.h"
+#include "runtime/base/deadline.h"
 #include "runtime/base/status.h"
 
 namespace gantry::cri {
@@ -48,7 +49,7 @@ class NetworkHealth {
   const std::function<void(const CniConfig&)> ready_;
   mutable absl::Mutex mutex_;
   Status last_ ABSL_GUARDED_BY(mutex_);
-  absl::Time last_well_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  Deadline well_until_ ABSL_GUARDED_BY(mutex_) = Deadline::After(absl::ZeroDuration());
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

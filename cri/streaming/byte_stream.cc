@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -92,14 +93,14 @@ void ByteStream::ReadSome(asio::mutable_buffer buffer, Done done) {
     return;
   }
   DoReadSome(buffer, [this, done = std::move(done)](const ErrorCode& error, size_t size) {
-    if (!error) last_activity_ = absl::Now();
+    if (!error) last_activity_ = std::chrono::steady_clock::now();
     done(error, size);
   });
 }
 
 void ByteStream::WriteSome(asio::const_buffer buffer, Done done) {
   DoWriteSome(buffer, [this, done = std::move(done)](const ErrorCode& error, size_t size) {
-    if (!error) last_activity_ = absl::Now();
+    if (!error) last_activity_ = std::chrono::steady_clock::now();
     done(error, size);
   });
 }

@@ -1,12 +1,11 @@
 // The bytes of one connection, both ways: a socket, TLS over one, or a tunnel in a WebSocket.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
 
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -39,7 +38,9 @@ class ByteStream {
   // What was read already and belongs to what comes next.
   void Unread(std::string bytes) { unread_ = std::move(bytes); }
   // When bytes went either way last.
-  [[nodiscard]] absl::Time last_activity() const { return last_activity_; }
+  [[nodiscard]] std::chrono::steady_clock::time_point last_activity() const {
+    return last_activity_;
+  }
 
  protected:
   virtual void DoReadSome(asio::mutable_buffer buffer, Done done) = 0;
@@ -47,7 +48,7 @@ class ByteStream {
 
  private:
   std::string unread_;
-  absl::Time last_activity_ = absl::Now();
+  std::chrono::steady_clock::time_point last_activity_ = std::chrono::steady_clock::now();
 };
 
 // `lease` is let go of together with the socket.

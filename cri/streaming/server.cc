@@ -1,13 +1,13 @@
 #include "cri/streaming/server.h"
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <list>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -16,6 +16,7 @@
 #include "cri/streaming/listener.h"
 #include "cri/streaming/tls.h"
 #include "cri/streaming/tokens.h"
+#include "runtime/base/deadline.h"
 
 namespace gantry::cri::streaming {
 namespace {
@@ -23,6 +24,8 @@ namespace {
 constexpr std::chrono::seconds kLook(2);  // after sessions whose client may have gone unseen
 constexpr std::chrono::milliseconds kStopLook(20);
 constexpr absl::Duration kStopPatience = absl::Seconds(1);
+
+SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
 }  // namespace
 
@@ -68,7 +71,7 @@ class Server::Loop final : public Router {
   asio::steady_timer look_{io_}, expiry_{io_};
   bool expiring_ = false;
   bool looking_ = false;
-  absl::Time stop_by_ = absl::InfiniteFuture();
+  Deadline stop_by_ = Deadline::Never();
   std::thread thread_;
 };
 
@@ -107,7 +110,7 @@ void Server::Loop::OnConnection(asio::ip::tcp::socket socket, std::shared_ptr<vo
 StatusOr<std::string> Server::Loop::UrlFor(Target target) {
   constexpr const char* kPaths[] = {"/exec/", "/attach/", "/portforward/"};
   const SessionKind kind = target.kind;
-  ASSIGN_OR_RETURN(const std::string token, TableOf(kind).Add(std::move(target), absl::Now()));
+  ASSIGN_OR_RETURN(const std::string token, TableOf(kind).Add(std::move(target), Now()));
   asio::post(io_, [this] {
     if (!expiring_) AwaitExpiry();
   });
@@ -117,20 +120,20 @@ StatusOr<std::string> Server::Loop::UrlFor(Target target) {
 // A target may hold what others wait for: it goes with its time.
 void Server::Loop::AwaitExpiry() {
   size_t left = 0;
-  for (auto& table : tokens_) left += table.DropExpired(absl::Now());
+  for (auto& table : tokens_) left += table.DropExpired(Now());
   expiring_ = left != 0;
   if (!expiring_) return;
-  expiry_.expires_after(absl::ToChronoSeconds(kTokenLife));
+  expiry_.expires_after(kTokenLife);
   expiry_.async_wait([this](const ErrorCode& error) {
     if (!error) AwaitExpiry();
   });
 }
 
 std::optional<Target> Server::Loop::Take(const Place& place) {
-  if (place.kind == "exec") return TableOf(SessionKind::kExec).Take(place.token, absl::Now());
-  if (place.kind == "attach") return TableOf(SessionKind::kAttach).Take(place.token, absl::Now());
+  if (place.kind == "exec") return TableOf(SessionKind::kExec).Take(place.token, Now());
+  if (place.kind == "attach") return TableOf(SessionKind::kAttach).Take(place.token, Now());
   if (place.kind == "portforward")
-    return TableOf(SessionKind::kPortForward).Take(place.token, absl::Now());
+    return TableOf(SessionKind::kPortForward).Take(place.token, Now());
   return std::nullopt;
 }
 
@@ -158,7 +161,7 @@ void Server::Loop::Check(const Entry& entry) {
   const auto stream = entry.stream.lock();
   if (stream == nullptr) return;
   const bool gone = stream->PeerGone();
-  if (!gone && absl::Now() - stream->last_activity() <= options_.idle_timeout) return;
+  if (!gone && absl::FromChrono(Now() - stream->last_activity()) <= options_.idle_timeout) return;
   if (const auto session = entry.session.lock())
     session->End(gone ? SessionEnd::kClientGone : SessionEnd::kIdle);
   else
@@ -178,7 +181,7 @@ void Server::Loop::EndSessions(const std::string& owner) {
 }
 
 void Server::Loop::BeginStop() {
-  stop_by_ = absl::Now() + kStopPatience;
+  stop_by_ = Deadline::After(kStopPatience);
   listener_->Close();
   const std::list<Entry> now = sessions_;
   for (const Entry& entry : now)
@@ -187,7 +190,7 @@ void Server::Loop::BeginStop() {
 }
 
 void Server::Loop::AwaitEmpty() {
-  if (listener_->connections() == 0 || absl::Now() >= stop_by_) return io_.stop();
+  if (listener_->connections() == 0 || stop_by_.Passed()) return io_.stop();
   look_.expires_after(kStopLook);
   look_.async_wait([this](const ErrorCode&) { AwaitEmpty(); });
 }

@@ -2,6 +2,7 @@
 // stands for, once. They are never logged.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -11,14 +12,15 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 
 #include "runtime/base/status.h"
 
 namespace gantry::cri::streaming {
 
 inline constexpr size_t kMaxTokens = 1000;  // outstanding, of one kind
-inline constexpr absl::Duration kTokenLife = absl::Minutes(1);
+inline constexpr std::chrono::minutes kTokenLife{1};
+
+using SteadyTime = std::chrono::steady_clock::time_point;  // no step of the wall clock moves it
 
 // 128 bits of getrandom(2), base64url without padding: 22 characters.
 std::string NewToken();
@@ -28,7 +30,7 @@ template <typename T>
 class TokenTable {
  public:
   // kResourceExhausted when too many are outstanding; the kubelet then tells its client to retry.
-  StatusOr<std::string> Add(T value, absl::Time now) {
+  StatusOr<std::string> Add(T value, SteadyTime now) {
     absl::MutexLock lock(&mutex_);
     if (entries_.size() >= kMaxTokens) Drop(now);
     if (entries_.size() >= kMaxTokens)
@@ -39,7 +41,7 @@ class TokenTable {
   }
 
   // Nothing when it is unknown, was used, or is too old.
-  std::optional<T> Take(absl::string_view token, absl::Time now) {
+  std::optional<T> Take(absl::string_view token, SteadyTime now) {
     absl::MutexLock lock(&mutex_);
     auto node = entries_.extract(std::string(token));
     if (node.empty() || node.mapped().expires <= now) return std::nullopt;
@@ -53,7 +55,7 @@ class TokenTable {
   }
 
   // Lets go of what nobody came for. How many are left.
-  size_t DropExpired(absl::Time now) {
+  size_t DropExpired(SteadyTime now) {
     absl::MutexLock lock(&mutex_);
     Drop(now);
     return entries_.size();
@@ -62,10 +64,10 @@ class TokenTable {
  private:
   struct Entry {
     T value;
-    absl::Time expires;
+    SteadyTime expires;
   };
 
-  void Drop(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  void Drop(SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::erase_if(entries_, [now](const auto& entry) { return entry.second.expires <= now; });
   }
 

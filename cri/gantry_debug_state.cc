@@ -26,7 +26,8 @@ json SandboxJson(const Sandbox& sandbox) {
           {"ips", std::vector<std::string>(record.ips().begin(), record.ips().end())},
           {"cgroupParent", record.cgroup_parent()},
           {"bootId", record.boot_id()},
-          {"message", record.message()}};
+          {"message", record.message()},
+          {"died", sandbox.died}};
 }
 
 json ContainerJson(const Container& container) {

@@ -18,6 +18,8 @@ bool WaitGone(int pidfd, absl::Duration patience) {
 
 }  // namespace
 
+bool PodShim::Ended() const { return pidfd.valid() && WaitGone(pidfd.get(), absl::ZeroDuration()); }
+
 void PodShim::End(absl::Duration grace) const {
   if (!pidfd.valid()) return;
   if (!WaitGone(pidfd.get(), grace)) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <set>
@@ -133,6 +134,9 @@ Status Reconnect(Node* node, const std::string& pod_id) {
                                                   sandbox->record.events_acknowledged(), &hello));
   pod_shim->pidfd = ShimPidFd(hello);
   node->sandboxes.Update(pod_id, [&pod_shim](Sandbox& changed) { changed.shim = pod_shim; });
+  // Its death may have been told when nobody knew yet whose it was.
+  if (pod_shim->Ended() || ErrnoOf(ProcessStartTime(hello.shim_pid()).status()) == ENOENT)
+    return absl::UnavailableError("it has died");
   std::map<std::string, shim::proto::ContainerState> known;
   for (const auto& state : hello.containers()) known[state.container_id()] = state;
   for (const auto& container : node->containers.List())

@@ -249,9 +249,15 @@ class SandboxStart {
     return Stored();
   }
 
+  // Unless something has died since it was made: nobody would tell of that any more.
   Status BecomeReady() {
     record_.set_state(v1::SANDBOX_READY);
-    return Stored();
+    const auto pod = node_.sandboxes.Update(id_, [this](Sandbox& sandbox) {
+      if (sandbox.died.empty()) sandbox.record = record_;
+    });
+    if (pod == nullptr || !pod->died.empty())
+      return absl::InternalError(pod == nullptr ? "the pod has been removed" : pod->died);
+    return PersistSandbox(&node_, id_);
   }
 
   Status Stored() {

@@ -36,12 +36,19 @@ void Acknowledge(Node* node, const std::string& pod_id, uint64_t sequence) {
 // A PID namespace without its init takes no process any more: the kubelet has to make another pod.
 Status NoteInitDeath(Node* node, const std::string& pod_id) {
   const auto sandbox = node->sandboxes.Find(pod_id);
-  if (sandbox == nullptr || !sandbox->ready()) return absl::OkStatus();  // it is being stopped
+  // It is being stopped. One that is found again is READY before its shim is known.
+  if (sandbox == nullptr || (!sandbox->ready() && sandbox->shim == nullptr))
+    return absl::OkStatus();
   node->log.Error("PID 1 of the pod has died: the pod is not ready", {{kPodField, pod_id}});
-  const auto ended = node->sandboxes.Update(pod_id, [](Sandbox& pod) {
+  bool was_ready = false;
+  const auto ended = node->sandboxes.Update(pod_id, [&was_ready](Sandbox& pod) {
+    was_ready = pod.ready();
+    pod.died = kInitDied;
+    if (!was_ready) return;  // RunPodSandbox will see it
     pod.record.set_state(v1::SANDBOX_NOTREADY);
     pod.record.set_message(kInitDied);
   });
+  if (!was_ready) return absl::OkStatus();
   Status stored = PersistSandbox(node, pod_id);
   if (ended != nullptr) PublishSandboxEvent(node, v1::CONTAINER_STOPPED_EVENT, *ended);
   return stored;
@@ -134,16 +141,18 @@ void NoteShimDeath(Node* node, const std::string& pod_id) {
 }
 
 void EndPodWithoutShim(Node* node, const std::string& pod_id) {
+  // First of all: with the pod told dead, its folder may go.
+  const auto journal =
+      shim::ReadJournal(node->PodDirectory(pod_id)).value_or(shim::JournalContents());
   const auto pod_ended = node->sandboxes.Update(pod_id, [](Sandbox& pod) {
     pod.shim = nullptr;
+    pod.died = kShimDied;
     pod.record.set_state(v1::SANDBOX_NOTREADY);
     pod.record.set_message(kShimDied);
   });
   node->statistics->Forget(pod_id);
   if (!PersistSandbox(node, pod_id).ok())
     node->log.Warning("pod state not recorded, ignoring", {{kPodField, pod_id}});
-  const auto journal =
-      shim::ReadJournal(node->PodDirectory(pod_id)).value_or(shim::JournalContents());
   // One that hangs would go on when nobody expects it any more; gantry-init outlives its shim.
   for (const shim::JournalProcess& process : {journal.shim, journal.init})
     (void)SignalProcess(process.pid, process.start_time, SIGKILL);

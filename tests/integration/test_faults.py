@@ -68,6 +68,16 @@ class Faults(GantryTest):
         self.daemon.start()
         self.assertEqual("SANDBOX_NOTREADY", self.pod_state(pod))
 
+    def test_row_24_a_shared_pid_1_that_ends_while_the_daemon_is_away_is_noted(self):
+        options = {"namespace_options": {"network": NAMESPACE_NODE, "pid": NAMESPACE_POD}}
+        pod = self.run_pod("shared", linux={"cgroup_parent": f"/{self.daemon.cgroup}/shared", "security_context": options})
+        init, = pids_of("gantry-init")
+        self.daemon.kill()
+        os.kill(init, signal.SIGKILL)
+        wait_until(lambda: not pids_of("gantry-init"), "PID 1 is gone")
+        self.daemon.start()
+        wait_until(lambda: self.pod_state(pod) == "SANDBOX_NOTREADY", "the pod is NOTREADY")
+
     def test_an_exec_that_starts_too_late_does_not_start(self):
         options = {"cgroup_parent": f"/{self.daemon.cgroup}/frozen"}
         pod = self.run_pod("frozen", linux={**options, "security_context": {"namespace_options": {"network": NAMESPACE_NODE}}})

@@ -1,9 +1,13 @@
 """CNI plugins and configurations that fail, hang, vanish and come again. Numbers: the rows of the scenario list."""
 
+import json
+import os
 import pathlib
+import signal
 import subprocess
 
 from case import pids_of
+from cri_call import CriCall
 from network_case import NAMESPACE_POD, NetworkCase, wait_until
 
 BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id")
@@ -175,6 +179,35 @@ class PluginFaults(NetworkCase):
         self.crictl("rmp", pod)
         self.assertEqual([], self.leases())
         self.assert_nothing_left()
+
+    def test_24_what_dies_while_a_pod_is_made_fails_that_call(self):
+        self.configure(self.bridge(), "fake")
+        config = self.pod_config("pod", NAMESPACE_POD)
+        config["linux"]["security_context"]["namespace_options"]["pid"] = NAMESPACE_POD
+        document = self.crictl.document(config)
+        for victim, words in (("gantry:shim ", "the pod's shim has died"), ("gantry-init", "PID 1 of the pod")):
+            with self.subTest(victim):
+                others = set(pids_of(victim))
+                self.on("fake.ADD", "touch $fake/here; until [ -e $fake/go ]; do sleep 0.05; done")
+                client = subprocess.Popen([*self.crictl.command, "runp", document], stdin=subprocess.DEVNULL,
+                                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                wait_until((self.fake / "here").exists, "ADD runs")
+                os.kill(*(set(pids_of(victim)) - others), signal.SIGKILL)
+                wait_until(lambda: any(words in one["died"] for one in self.sandboxes()), "it is noted")
+                (self.fake / "go").touch()
+                text, _ = client.communicate(timeout=60)
+                self.assertNotEqual(0, client.returncode, text)
+                self.assertIn(words, text)
+                self.assertEqual([], self.pods())
+                self.assertEqual([], self.leases())
+                self.assert_nothing_left()
+                (self.fake / "here").unlink()
+                (self.fake / "go").unlink()
+
+    def sandboxes(self):
+        """As the daemon sees them, those in the making too."""
+        call = CriCall(self.lane.binaries, self.daemon)
+        return json.loads(call("DebugState", service="gantry.v1.Gantry").message["json"])["sandboxes"]
 
     def test_a_plugin_that_hangs_at_the_end_does_not_keep_the_daemon(self):
         self.configure(self.bridge(), "fake")

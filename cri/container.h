@@ -14,6 +14,7 @@ struct Container {
   store::ContainerRecord record;
   std::shared_ptr<const v1::ContainerConfig> config;  // what record.config holds
   CgroupPaths cgroup;
+  std::shared_ptr<const std::string> list_entry;  // list_entry.h; nullptr: not made
   bool claimed = true;  // the caller of CreateContainer, or its retry, has got the id: it is listed
   bool starting = false;          // StartContainer is under way
   bool removing = false;          // RemoveContainer is under way

@@ -18,6 +18,7 @@
 #include "cri/image_lookup.h"
 #include "cri/image_message.h"
 #include "cri/image_volumes.h"
+#include "cri/list_entry.h"
 #include "cri/object_id.h"
 #include "cri/patience.h"
 #include "cri/persist.h"
@@ -354,8 +355,10 @@ grpc::Status RuntimeService::CreateContainer(grpc::ServerContext* context,
       return ContainerCreation(node, copy, sandbox).Run();
     };
     work.claim = [node](const std::string& id) {
-      const auto made =
-          node->containers.Update(id, [](Container& container) { container.claimed = true; });
+      const auto made = node->containers.Update(id, [](Container& container) {
+        container.claimed = true;
+        KeepListEntry(&container);
+      });
       if (made != nullptr) PublishContainerEvent(node, v1::CONTAINER_CREATED_EVENT, *made);
     };
     work.undo = [node](const std::string& id) { (void)RemoveContainerObject(node, id); };

@@ -1,6 +1,7 @@
 #include "absl/strings/match.h"
 
 #include "cri/batch_writer.h"
+#include "cri/list_entry.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
 
@@ -23,7 +24,8 @@ grpc::Status RuntimeService::ListContainers(grpc::ServerContext*,
                                             v1::ListContainersResponse* response) {
   for (const auto& container : node_.containers.List())
     if (Matches(*container, request->filter()))
-      *response->add_containers() = ContainerSummary(*container);
+      AddEncoded(v1::ListContainersResponse::kContainersFieldNumber, ListEntry(*container),
+                 response);
   return grpc::Status::OK;
 }
 
@@ -34,7 +36,8 @@ grpc::Status RuntimeService::StreamContainers(
   BatchWriter<v1::StreamContainersResponse> batch(writer, kBatch);
   for (const auto& container : node_.containers.List()) {
     if (!Matches(*container, request->filter())) continue;
-    *batch.message()->add_containers() = ContainerSummary(*container);
+    AddEncoded(v1::StreamContainersResponse::kContainersFieldNumber, ListEntry(*container),
+               batch.message());
     if (!batch.Added()) return grpc::Status::OK;
   }
   batch.Flush();

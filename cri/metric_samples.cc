@@ -1,5 +1,7 @@
 #include "cri/metric_samples.h"
 
+#include <google/protobuf/io/coded_stream.h>
+
 #include "absl/strings/str_cat.h"
 
 #include "cri/metrics/block_devices.h"
@@ -9,6 +11,32 @@ namespace {
 
 constexpr int kSamplesField = v1::PodSandboxMetrics::kMetricsFieldNumber;
 static_assert(kSamplesField == v1::ContainerMetrics::kMetricsFieldNumber);
+
+// How protobuf writes a field (its page "Encoding"): the number with one of these types, then a
+// varint, or a length with that many bytes.
+enum WireType { kVarint = 0, kBytes = 2 };
+
+void AppendVarint(uint64_t value, std::string* message) {
+  constexpr size_t kMostBytes = 10;
+  uint8_t bytes[kMostBytes];
+  const uint8_t* end = google::protobuf::io::CodedOutputStream::WriteVarint64ToArray(value, bytes);
+  message->append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(end - bytes));
+}
+
+void AppendTag(int field, WireType type, std::string* message) {
+  AppendVarint(static_cast<uint64_t>(field) << 3 | type, message);
+}
+
+void AppendNumber(int field, uint64_t value, std::string* message) {
+  AppendTag(field, kVarint, message);
+  AppendVarint(value, message);
+}
+
+void AppendBytes(int field, absl::string_view bytes, std::string* message) {
+  AppendTag(field, kBytes, message);
+  AppendVarint(bytes.size(), message);
+  message->append(bytes.data(), bytes.size());
+}
 
 constexpr uint64_t kNsPerSecond = 1'000'000'000, kUsPerSecond = 1'000'000;
 
@@ -67,26 +95,30 @@ void AddDevices(const std::vector<DeviceIo>& devices, SampleWriter* writer) {
 
 }  // namespace
 
-Samples* SamplesOf(google::protobuf::Message* message) {
-  return message->GetReflection()->MutableUnknownFields(message);
-}
-
-SampleWriter::SampleWriter(Samples* samples, const BaseLabels& labels, int64_t at_ns)
-    : samples_(*samples) {
-  sample_.set_timestamp(at_ns);
-  for (const std::string& label : labels) sample_.add_label_values(label);
+SampleWriter::SampleWriter(std::string* message, const BaseLabels& labels, int64_t at_ns)
+    : message_(*message) {
+  AppendNumber(v1::Metric::kTimestampFieldNumber, static_cast<uint64_t>(at_ns), &common_);
+  for (const std::string& label : labels)
+    AppendBytes(v1::Metric::kLabelValuesFieldNumber, label, &common_);
 }
 
 void SampleWriter::Add(Metric metric, std::optional<uint64_t> value,
                        std::initializer_list<absl::string_view> labels) {
   if (!value) return;
   const MetricFamily& family = MetricFamilies()[static_cast<size_t>(metric)];
-  sample_.set_name(family.name);
-  sample_.set_metric_type(family.type);
-  sample_.mutable_value()->set_value(*value);
-  for (const absl::string_view label : labels) sample_.add_label_values(label.data(), label.size());
-  sample_.SerializeToString(samples_.AddLengthDelimited(kSamplesField));
-  for (size_t i = 0; i < labels.size(); ++i) sample_.mutable_label_values()->RemoveLast();
+  sample_ = common_;
+  AppendBytes(v1::Metric::kNameFieldNumber, family.name, &sample_);
+  AppendNumber(v1::Metric::kMetricTypeFieldNumber, family.type, &sample_);
+  for (const absl::string_view label : labels)
+    AppendBytes(v1::Metric::kLabelValuesFieldNumber, label, &sample_);
+  value_.clear();
+  AppendNumber(v1::UInt64Value::kValueFieldNumber, *value, &value_);
+  AppendBytes(v1::Metric::kValueFieldNumber, value_, &sample_);
+  AppendBytes(kSamplesField, sample_, &message_);
+}
+
+void AppendContainer(absl::string_view container, std::string* pod) {
+  AppendBytes(v1::PodSandboxMetrics::kContainerMetricsFieldNumber, container, pod);
 }
 
 void AddUse(const GroupUse& use, SampleWriter* writer) {
@@ -115,7 +147,7 @@ void AddDetail(const GroupUse& use, const GroupDetail& detail, SampleWriter* wri
   writer->Add(Metric::kMemoryKernelUsage, detail.kernel_memory);
   writer->Add(Metric::kOomEvents, detail.oom_kills);
   writer->Add(Metric::kSpecMemoryLimit, Limit(use.memory.limit));
-  writer->Add(Metric::kSpecMemorySwapLimit, Limit(detail.swap_limit));
+  writer->Add(Metric::kSpecMemorySwapLimit, Limit(use.memory.raw_swap_limit));
   writer->Add(Metric::kSpecMemoryReservation, Limit(detail.reserved_memory));
   writer->Add(Metric::kThreads, detail.threads);
   writer->Add(Metric::kThreadsMax, Limit(detail.max_threads));

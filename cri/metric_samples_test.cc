@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <map>
 #include <set>
 #include <vector>
@@ -15,11 +16,10 @@ using ::testing::ElementsAre;
 const BaseLabels kLabels = {"main", "/pods/c1", "image:1", "c1", "default", "web"};
 
 // As a client reads them.
-std::vector<v1::Metric> Read(const Samples& samples) {
-  v1::ContainerMetrics written, read;
-  SamplesOf(&written)->MergeFrom(samples);
-  EXPECT_TRUE(read.ParseFromString(written.SerializeAsString()));
-  EXPECT_TRUE(SamplesOf(&read)->empty());
+std::vector<v1::Metric> Read(const std::string& message) {
+  v1::ContainerMetrics read;
+  EXPECT_TRUE(read.ParseFromString(message));
+  EXPECT_TRUE(read.GetReflection()->GetUnknownFields(read).empty());
   return {read.metrics().begin(), read.metrics().end()};
 }
 
@@ -50,6 +50,7 @@ GroupUse FullUse() {
   use.memory.major_page_faults = 6;
   use.memory.limit = 1000;
   use.memory.swap = 7;
+  use.memory.raw_swap_limit = kNoLimit;
   use.cpu_pressure = use.memory_pressure = use.io_pressure =
       Pressure{.some = {.total_us = 3'500'000}, .full = {.total_us = 1'000'000}};
   return use;
@@ -61,7 +62,7 @@ GroupDetail FullDetail() {
   detail.periods = detail.throttled_periods = detail.cpu_shares = detail.period_us = 10;
   detail.quota_us = 20;
   detail.max_memory = detail.limit_hits = detail.kernel_memory = detail.oom_kills = 1;
-  detail.reserved_memory = detail.swap_limit = detail.max_threads = kNoLimit;
+  detail.reserved_memory = detail.max_threads = kNoLimit;
   detail.threads = 2;
   detail.devices = {
       {.major = 0, .minor = 77, .read_bytes = 1, .write_bytes = 2, .reads = 3, .writes = 4}};
@@ -70,7 +71,7 @@ GroupDetail FullDetail() {
 }
 
 std::vector<v1::Metric> Everything() {
-  Samples samples;
+  std::string samples;
   SampleWriter writer(&samples, kLabels, 42);
   writer.Add(Metric::kLastSeen, 1);
   writer.Add(Metric::kStartTime, 1);
@@ -102,7 +103,7 @@ TEST(MetricFamilies, HaveSamplesWithAsManyLabelsAsKeys) {
 }
 
 TEST(MetricSamples, CarryTheLabelsThatTellWhoseTheyAre) {
-  Samples samples;
+  std::string samples;
   SampleWriter(&samples, kLabels, 1).Add(Metric::kCpuUsageSeconds, 1, {"total"});
   const std::vector<v1::Metric> read = Read(samples);
   ASSERT_EQ(read.size(), 1u);
@@ -129,8 +130,34 @@ TEST(MetricSamples, CountInTheUnitsOfTheirNames) {
   EXPECT_EQ(values.at("container_threads_max"), 0u) << "no limit";
 }
 
+TEST(MetricSamples, AreWhatProtobufWouldWrite) {
+  v1::Metric sample;
+  sample.set_name("container_threads");
+  sample.set_timestamp(-1);
+  sample.set_metric_type(v1::GAUGE);
+  for (const std::string& label : kLabels) sample.add_label_values(label);
+  sample.add_label_values(std::string(300, 'x'));
+  sample.mutable_value()->set_value(std::numeric_limits<uint64_t>::max());
+  v1::PodSandboxMetrics expected;
+  expected.set_pod_sandbox_id("p1");
+  expected.add_container_metrics()->set_container_id("c1");
+  *expected.mutable_container_metrics(0)->add_metrics() = sample;
+
+  v1::PodSandboxMetrics pod, read;
+  pod.set_pod_sandbox_id("p1");
+  std::string bytes = pod.SerializeAsString();
+  v1::ContainerMetrics head;
+  head.set_container_id("c1");
+  std::string container = head.SerializeAsString();
+  SampleWriter(&container, kLabels, -1)
+      .Add(Metric::kThreads, std::numeric_limits<uint64_t>::max(), {std::string(300, 'x')});
+  AppendContainer(container, &bytes);
+  ASSERT_TRUE(read.ParseFromString(bytes));
+  EXPECT_EQ(read.SerializeAsString(), expected.SerializeAsString());
+}
+
 TEST(MetricSamples, MakeNothingOfWhatIsNotKnown) {
-  Samples samples;
+  std::string samples;
   SampleWriter writer(&samples, kLabels, 1);
   AddUse({}, &writer);
   AddDetail({}, {}, &writer);
@@ -146,7 +173,7 @@ TEST(MetricSamples, MakeNothingOfWhatIsNotKnown) {
 TEST(MetricSamples, SayNothingOfPeriodsWithoutAQuota) {
   GroupDetail detail = FullDetail();
   detail.quota_us = kNoLimit;
-  Samples samples;
+  std::string samples;
   SampleWriter writer(&samples, kLabels, 1);
   AddDetail({}, detail, &writer);
   const auto values = ByName(Read(samples));

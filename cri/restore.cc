@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "cri/image_volumes.h"
+#include "cri/list_entry.h"
 #include "cri/network/plugin_orphans.h"
 #include "cri/persist.h"
 #include "cri/sandbox_network.h"
@@ -48,6 +49,7 @@ void LoadSandboxes(Node* node, const std::vector<store::SandboxRecord>& records)
     Sandbox sandbox;
     sandbox.record = record;
     sandbox.config = std::move(config);
+    KeepListEntry(&sandbox);
     node->sandboxes.Insert(record.id(), std::move(sandbox));
   }
 }
@@ -68,6 +70,7 @@ void LoadContainers(Node* node, const std::vector<store::ContainerRecord>& recor
     container.record = record;
     container.config = std::move(config);
     container.cgroup = *cgroup;
+    KeepListEntry(&container);
     node->containers.Insert(record.id(), std::move(container));
   }
 }

@@ -14,6 +14,7 @@ struct Sandbox {
   store::SandboxRecord record;
   std::shared_ptr<const v1::PodSandboxConfig> config;  // what record.config holds
   std::shared_ptr<PodShim> shim;                       // nullptr: there is none (any more)
+  std::shared_ptr<const std::string> list_entry;       // list_entry.h; nullptr: not made
   std::string died;        // of what it needs: it will never be READY (again); empty: nothing
   bool forgotten = false;  // its record is deleted: never to be written again
   bool claimed = true;  // the caller of RunPodSandbox, or its retry, has got the id: it is listed

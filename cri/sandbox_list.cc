@@ -1,6 +1,7 @@
 #include "absl/strings/match.h"
 
 #include "cri/batch_writer.h"
+#include "cri/list_entry.h"
 #include "cri/rpc.h"
 #include "cri/service.h"
 
@@ -19,7 +20,8 @@ grpc::Status RuntimeService::ListPodSandbox(grpc::ServerContext*,
                                             const v1::ListPodSandboxRequest* request,
                                             v1::ListPodSandboxResponse* response) {
   for (const auto& sandbox : node_.sandboxes.List())
-    if (Matches(*sandbox, request->filter())) *response->add_items() = SandboxSummary(*sandbox);
+    if (Matches(*sandbox, request->filter()))
+      AddEncoded(v1::ListPodSandboxResponse::kItemsFieldNumber, ListEntry(*sandbox), response);
   return grpc::Status::OK;
 }
 
@@ -30,7 +32,8 @@ grpc::Status RuntimeService::StreamPodSandboxes(
   BatchWriter<v1::StreamPodSandboxesResponse> batch(writer, kBatch);
   for (const auto& sandbox : node_.sandboxes.List()) {
     if (!Matches(*sandbox, request->filter())) continue;
-    *batch.message()->add_pod_sandboxes() = SandboxSummary(*sandbox);
+    AddEncoded(v1::StreamPodSandboxesResponse::kPodSandboxesFieldNumber, ListEntry(*sandbox),
+               batch.message());
     if (!batch.Added()) return grpc::Status::OK;
   }
   batch.Flush();

@@ -13,6 +13,7 @@
 #include "cri/batch_writer.h"
 #include "cri/image_message.h"
 #include "cri/in_parallel.h"
+#include "cri/list_entry.h"
 #include "cri/metric_samples.h"
 #include "cri/metrics/block_devices.h"
 #include "cri/rpc.h"
@@ -52,35 +53,37 @@ class MetricsList {
     return running_.pods;
   }
 
-  // Any thread.
-  void Fill(const Sandbox& sandbox, v1::PodSandboxMetrics* message) const {
-    message->set_pod_sandbox_id(sandbox.id());
-    AddPod(sandbox, SamplesOf(message));
+  // The wire form of a PodSandboxMetrics. Any thread.
+  [[nodiscard]] std::string Of(const Sandbox& sandbox) const {
+    v1::PodSandboxMetrics head;
+    head.set_pod_sandbox_id(sandbox.id());
+    std::string pod = head.SerializeAsString();
+    AddPod(sandbox, &pod);
     for (const auto& container : running_.Of(sandbox.id())) {
       const auto group = ReadContainerGroup(&node_, *container);
       if (!group.ok()) continue;  // it has gone meanwhile
-      v1::ContainerMetrics* metrics = message->add_container_metrics();
-      metrics->set_container_id(container->id());
-      AddContainer(sandbox, *container, group->use, SamplesOf(metrics));
+      AppendContainer(OfContainer(sandbox, *container, group->use), &pod);
     }
+    return pod;
   }
 
  private:
-  void AddPod(const Sandbox& sandbox, Samples* samples) const {
+  void AddPod(const Sandbox& sandbox, std::string* message) const {
     const v1::PodSandboxMetadata& pod = sandbox.config->metadata();
     BaseLabels labels = {"", PodCgroupPath(sandbox.record), "", "", pod.namespace_(), pod.name()};
     const auto group = ReadPodGroup(&node_, sandbox);
     if (group && first_.contains(sandbox.id())) {
-      SampleWriter writer(samples, labels, group->use.read_at_ns);
+      SampleWriter writer(message, labels, group->use.read_at_ns);
       AddUse(group->use, &writer);
     }
     labels[3] = sandbox.id();
-    SampleWriter writer(samples, labels, absl::GetCurrentTimeNanos());
+    SampleWriter writer(message, labels, absl::GetCurrentTimeNanos());
     if (const auto network = ReadPodNetwork(&node_, sandbox)) AddNetwork(*network, &writer);
   }
 
-  void AddContainer(const Sandbox& sandbox, const Container& container, const GroupUse& use,
-                    Samples* samples) const {
+  // The wire form of a ContainerMetrics.
+  [[nodiscard]] std::string OfContainer(const Sandbox& sandbox, const Container& container,
+                                        const GroupUse& use) const {
     const v1::PodSandboxMetadata& pod = sandbox.config->metadata();
     const BaseLabels labels = {container.config->metadata().name(),
                                container.record.cgroup_path(),
@@ -88,7 +91,10 @@ class MetricsList {
                                container.id(),
                                pod.namespace_(),
                                pod.name()};
-    SampleWriter writer(samples, labels, use.read_at_ns);
+    v1::ContainerMetrics head;
+    head.set_container_id(container.id());
+    std::string message = head.SerializeAsString();
+    SampleWriter writer(&message, labels, use.read_at_ns);
     writer.Add(Metric::kLastSeen, static_cast<uint64_t>(use.read_at_ns) / kNsPerSecond);
     writer.Add(Metric::kStartTime,
                static_cast<uint64_t>(container.record.started_at_ns()) / kNsPerSecond);
@@ -98,6 +104,7 @@ class MetricsList {
     AddProcesses(CountProcesses(detail.processes), OpenFileLimit(container.record.pid()), &writer);
     const auto layer = node_.statistics->layers().Find(LayerOf(node_, container.id()));
     AddFileSystem(files_, layer ? std::optional(layer->bytes) : std::nullopt, &writer);
+    return message;
   }
 
   static constexpr uint64_t kNsPerSecond = 1'000'000'000;
@@ -114,10 +121,10 @@ grpc::Status RuntimeService::ListPodSandboxMetrics(grpc::ServerContext*,
                                                    const v1::ListPodSandboxMetricsRequest*,
                                                    v1::ListPodSandboxMetricsResponse* response) {
   const MetricsList list(&node_);
-  for (size_t i = 0; i < list.pods().size(); ++i) response->add_pod_metrics();
-  InParallel(list.pods().size(), [&](size_t i) {
-    list.Fill(*list.pods()[i], response->mutable_pod_metrics(static_cast<int>(i)));
-  });
+  std::vector<std::string> pods(list.pods().size());
+  InParallel(pods.size(), [&](size_t i) { pods[i] = list.Of(*list.pods()[i]); });
+  for (std::string& pod : pods)
+    AddEncoded(v1::ListPodSandboxMetricsResponse::kPodMetricsFieldNumber, std::move(pod), response);
   return grpc::Status::OK;
 }
 
@@ -128,7 +135,8 @@ grpc::Status RuntimeService::StreamPodSandboxMetrics(
   const MetricsList list(&node_);
   BatchWriter<v1::StreamPodSandboxMetricsResponse> batch(writer, kBatch);
   for (const auto& sandbox : list.pods()) {
-    list.Fill(*sandbox, batch.message()->add_pod_sandbox_metrics());
+    AddEncoded(v1::StreamPodSandboxMetricsResponse::kPodSandboxMetricsFieldNumber,
+               list.Of(*sandbox), batch.message());
     if (!batch.Added()) return grpc::Status::OK;
   }
   batch.Flush();

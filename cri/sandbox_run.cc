@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "cri/container_events.h"
+#include "cri/list_entry.h"
 #include "cri/network/netns.h"
 #include "cri/object_id.h"
 #include "cri/persist.h"
@@ -287,8 +288,10 @@ grpc::Status RuntimeService::RunPodSandbox(grpc::ServerContext* context,
     CreateOperations::Work work;
     work.run = [node, copy = *request] { return SandboxStart(node, copy).Run(); };
     work.claim = [node](const std::string& id) {
-      const auto made =
-          node->sandboxes.Update(id, [](Sandbox& sandbox) { sandbox.claimed = true; });
+      const auto made = node->sandboxes.Update(id, [](Sandbox& sandbox) {
+        sandbox.claimed = true;
+        KeepListEntry(&sandbox);
+      });
       if (made == nullptr) return;
       PublishSandboxEvent(node, v1::CONTAINER_CREATED_EVENT, *made);
       PublishSandboxEvent(node, v1::CONTAINER_STARTED_EVENT, *made);

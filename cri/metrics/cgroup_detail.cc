@@ -131,7 +131,6 @@ void DetailReader::ReadCpu(GroupDetail* detail) {
 }
 
 void DetailReader::ReadMemory(GroupDetail* detail) {
-  detail->swap_limit = group_->RawSwapLimit();
   if (group_->V1("memory")) {
     detail->max_memory = Count("memory", "memory.max_usage_in_bytes");
     detail->limit_hits = Count("memory", "memory.failcnt");

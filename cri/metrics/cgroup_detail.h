@@ -31,7 +31,6 @@ struct GroupDetail {
   std::optional<uint64_t> cpu_shares;           // v2: made of the weight
   std::optional<uint64_t> period_us, quota_us;  // quota: kNoLimit when there is none
   std::optional<uint64_t> max_memory, limit_hits, kernel_memory, reserved_memory, oom_kills;
-  std::optional<uint64_t> swap_limit;  // as the version has it: on v1 memory and swap together
   std::optional<uint64_t> threads, max_threads;  // kNoLimit: any number
   std::vector<DeviceIo> devices;
   std::vector<HugePages> huge_pages;

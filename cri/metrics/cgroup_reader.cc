@@ -103,7 +103,7 @@ StatusOr<GroupUse> CgroupReader::Use() const {
 void CgroupReader::ReadMemory(MemoryUse* memory) const {
   memory->usage = CountOf(files_[kMemory]);
   memory->limit = CountOf(files_[kMemoryLimit]);
-  memory->swap_limit = CountOf(files_[kSwapLimit]);
+  memory->swap_limit = memory->raw_swap_limit = CountOf(files_[kSwapLimit]);
   const OpenText stat(files_[kMemoryStat]);
   if (!V1("memory")) {
     memory->swap = CountOf(files_[kSwap]);
@@ -144,8 +144,6 @@ StatusOr<std::vector<pid_t>> CgroupReader::Processes() const {
   }
   return processes;
 }
-
-std::optional<uint64_t> CgroupReader::RawSwapLimit() const { return CountOf(files_[kSwapLimit]); }
 
 int CgroupReader::descriptors() const {
   const auto open = std::count_if(files_.begin(), files_.end(),

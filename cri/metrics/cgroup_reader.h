@@ -27,6 +27,7 @@ struct MemoryUse {
   std::optional<uint64_t> page_faults, major_page_faults;
   std::optional<uint64_t> limit;             // kNoLimit: none
   std::optional<uint64_t> swap, swap_limit;  // of swap alone; kNoLimit: none
+  std::optional<uint64_t> raw_swap_limit;    // as the version has it: v1 limits memory and swap
   std::optional<uint64_t> kernel;            // on v1 only in GroupDetail
   // Usage less the file pages that go first: what an out-of-memory killer would see.
   [[nodiscard]] std::optional<uint64_t> WorkingSet() const;
@@ -55,8 +56,6 @@ class CgroupReader {
   [[nodiscard]] StatusOr<GroupUse> Use() const;
   // Of the group and the groups below it (execs). Empty when it is gone.
   [[nodiscard]] StatusOr<std::vector<pid_t>> Processes() const;
-  // On v1 of memory and swap together.
-  [[nodiscard]] std::optional<uint64_t> RawSwapLimit() const;
   // How many it holds.
   [[nodiscard]] int descriptors() const;
   // The directory with the controller's files; -1: there is none. "": the v2 one.

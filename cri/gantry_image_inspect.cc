@@ -13,7 +13,8 @@ grpc::Status GantryService::InspectImage(grpc::ServerContext* context,
     ASSIGN_OR_RETURN(const auto image, node_.images->Find(request->image()));
     if (image == nullptr)
       return absl::NotFoundError(absl::StrCat("no image \"", request->image(), "\" on this node"));
-    response->set_json(ImageDetailJson(*image, /*indented=*/true));
+    const bool pinned = IsPinned(*image, node_.config.image.pinned_images);
+    response->set_json(ImageDetailJson(*image, pinned, /*indented=*/true));
     return absl::OkStatus();
   });
 }

@@ -31,7 +31,8 @@ grpc::Status ImageService::ListImages(grpc::ServerContext* context,
   const std::string& name = request->filter().image().image();
   return Serve(node_.log, context, "ListImages", name, [&](const Rpc&) -> Status {
     ASSIGN_OR_RETURN(const ImageList selected, SelectImages(*node_.images, request->filter()));
-    for (const auto& image : selected) *response->add_images() = ImageMessage(*image);
+    for (const auto& image : selected)
+      *response->add_images() = ImageMessage(*image, node_.config.image.pinned_images);
     return absl::OkStatus();
   });
 }
@@ -44,7 +45,7 @@ grpc::Status ImageService::StreamImages(grpc::ServerContext* context,
     ASSIGN_OR_RETURN(const ImageList selected, SelectImages(*node_.images, request->filter()));
     v1::StreamImagesResponse message;
     for (size_t i = 0; i < selected.size(); ++i) {
-      *message.add_images() = ImageMessage(*selected[i]);
+      *message.add_images() = ImageMessage(*selected[i], node_.config.image.pinned_images);
       if (message.images_size() < kImagesPerMessage && i + 1 < selected.size()) continue;
       if (!writer->Write(message)) return rpc.CancelledStatus("list images");
       message.clear_images();

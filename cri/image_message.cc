@@ -1,6 +1,8 @@
 #define JSON_NO_IO
 #include "cri/image_message.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -63,7 +65,18 @@ json LayersJson(const images::Image& image) {
 
 }  // namespace
 
-v1::Image ImageMessage(const images::Image& image) {
+bool IsPinned(const images::Image& image, const std::vector<std::string>& pins) {
+  for (const std::string& pin : pins) {
+    const StatusOr<images::Reference> name = images::ParseReference(pin);
+    const std::string pattern = name.ok() ? name->ToString() : pin;
+    for (const auto* names : {&image.repo_tags, &image.repo_digests})
+      for (const std::string& one : *names)
+        if (fnmatch(pattern.c_str(), one.c_str(), FNM_NOESCAPE) == 0) return true;
+  }
+  return false;
+}
+
+v1::Image ImageMessage(const images::Image& image, const std::vector<std::string>& pins) {
   v1::Image message;
   message.set_id(image.id);
   AddSorted(image.repo_tags, message.mutable_repo_tags());
@@ -75,7 +88,7 @@ v1::Image ImageMessage(const images::Image& image) {
   else
     message.set_username(user.username);
   message.mutable_spec()->set_image(image.id);
-  message.set_pinned(image.pinned);
+  message.set_pinned(IsPinned(image, pins));
   return message;
 }
 
@@ -95,13 +108,13 @@ const std::string& NameAsWritten(const v1::ImageSpec& image) {
   return image.user_specified_image().empty() ? image.image() : image.user_specified_image();
 }
 
-std::string ImageDetailJson(const images::Image& image, bool indented) {
+std::string ImageDetailJson(const images::Image& image, bool pinned, bool indented) {
   const json detail = {
       {"id", image.id},
       {"repoTags", image.repo_tags},
       {"repoDigests", image.repo_digests},
       {"size", image.size},
-      {"pinned", image.pinned},
+      {"pinned", pinned},
       {"pulledAt", image.pulled_at_ns},
       {"layers", LayersJson(image)},
       {"imageSpec",

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 
@@ -11,8 +12,12 @@
 namespace gantry::cri {
 
 // The same message for every reference that leads to the image. Of uid and username exactly one is
-// set (uid 0 when the image names no user); spec.image is the ID.
-v1::Image ImageMessage(const images::Image& image);
+// set (uid 0 when the image names no user); spec.image is the ID. `pins`: see IsPinned.
+v1::Image ImageMessage(const images::Image& image, const std::vector<std::string>& pins);
+
+// Whether one of the image's names is among `pins`: names as users write them, or patterns with
+// asterisks for any text, of full names. The kubelet does not remove pinned images for their space.
+bool IsPinned(const images::Image& image, const std::vector<std::string>& pins);
 
 // The image as a user can pull it again: NAME@DIGEST, of the repository in `name` where it was
 // pulled from there, else of the first one; an image without digests (imported): its ID. This is
@@ -25,6 +30,6 @@ const std::string& NameAsWritten(const v1::ImageSpec& image);
 
 // Everything that is known of the image, for reading: names, layers and "imageSpec", its
 // configuration with the keys of the OCI image specification (config.md).
-std::string ImageDetailJson(const images::Image& image, bool indented = false);
+std::string ImageDetailJson(const images::Image& image, bool pinned, bool indented = false);
 
 }  // namespace gantry::cri

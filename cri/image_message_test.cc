@@ -22,7 +22,7 @@ images::Image Busybox() {
 }
 
 TEST(ImageMessage, ListsNamesInOrder) {
-  const v1::Image message = ImageMessage(Busybox());
+  const v1::Image message = ImageMessage(Busybox(), {});
   EXPECT_EQ(message.id(), "sha256:ab");
   EXPECT_EQ(message.spec().image(), "sha256:ab");
   EXPECT_EQ(message.size(), 1234u);
@@ -55,10 +55,30 @@ TEST(DigestedReference, IsTheIdWithoutDigests) {
   EXPECT_EQ(DigestedReference(image, "docker.io/library/busybox:1"), "sha256:ab");
 }
 
-TEST(ImageMessage, KeepsThePin) {
-  images::Image image = Busybox();
-  image.pinned = true;
-  EXPECT_TRUE(ImageMessage(image).pinned());
+TEST(ImageMessage, IsPinnedByAnyOfItsNames) {
+  struct Case {
+    const char* description;
+    const char* pin;
+    bool pinned;
+  };
+  const Case cases[] = {
+      {"the full name", "docker.io/library/busybox:1", true},
+      {"as users write it", "busybox:2", true},
+      {"another tag", "busybox:3", false},
+      {"without a tag it is latest", "busybox", false},
+      {"the beginning of a name is no name", "docker.io/library/busy", false},
+      {"all tags", "docker.io/library/busybox:*", true},
+      {"all of a registry", "docker.io/*", true},
+      {"a word anywhere", "*/busybox*", true},
+      {"short names are no patterns", "busybox:*", false},
+      {"a digest", "docker.io/a@sha256:1*", true},
+      {"a backslash is one", "docker.io/library/busybox\\:1", false},
+  };
+  for (const Case& c : cases) {
+    EXPECT_EQ(ImageMessage(Busybox(), {"other:1", c.pin}).pinned(), c.pinned) << c.description;
+    EXPECT_THAT(ImageDetailJson(Busybox(), c.pinned),
+                HasSubstr(c.pinned ? R"("pinned":true)" : R"("pinned":false)"));
+  }
 }
 
 TEST(ImageMessage, SetsEitherUidOrUsername) {
@@ -79,7 +99,7 @@ TEST(ImageMessage, SetsEitherUidOrUsername) {
     SCOPED_TRACE(c.description);
     images::Image image = Busybox();
     image.config.user = c.user;
-    const v1::Image message = ImageMessage(image);
+    const v1::Image message = ImageMessage(image, {});
     EXPECT_EQ(message.has_uid(), c.uid.has_value());
     EXPECT_EQ(message.uid().value(), c.uid.value_or(0));
     EXPECT_EQ(message.username(), c.username);
@@ -93,7 +113,7 @@ TEST(ImageDetailJson, HasTheKeysOfTheImageSpecification) {
   image.config.volumes = {"/data"};
   image.config.labels = {{"a", "b"}};
   image.config.healthcheck_json = R"({"Test":["NONE"]})";
-  const std::string json = ImageDetailJson(image);
+  const std::string json = ImageDetailJson(image, false);
   EXPECT_THAT(json, HasSubstr(R"("User":"1002")"));
   EXPECT_THAT(json, HasSubstr(R"("Cmd":["sh","-c","exit"])"));
   EXPECT_THAT(json, HasSubstr(R"("Volumes":{"/data":{}})"));
@@ -104,14 +124,14 @@ TEST(ImageDetailJson, HasTheKeysOfTheImageSpecification) {
 }
 
 TEST(ImageDetailJson, LeavesOutWhatTheImageDoesNotSay) {
-  EXPECT_THAT(ImageDetailJson(Busybox()), Not(HasSubstr("Entrypoint")));
+  EXPECT_THAT(ImageDetailJson(Busybox(), false), Not(HasSubstr("Entrypoint")));
 }
 
 TEST(ImageDetailJson, BytesThatAreNotUtf8DoNotStopIt) {
   images::Image image = Busybox();
   image.config.working_dir = "/\xff";
   image.config.healthcheck_json = "not JSON";
-  EXPECT_THAT(ImageDetailJson(image), HasSubstr(R"("Healthcheck":"not JSON")"));
+  EXPECT_THAT(ImageDetailJson(image, false), HasSubstr(R"("Healthcheck":"not JSON")"));
 }
 
 }  // namespace

@@ -12,8 +12,10 @@ grpc::Status ImageService::ImageStatus(grpc::ServerContext* context,
   return Serve(node_.log, context, "ImageStatus", name, [&](const Rpc&) -> Status {
     ASSIGN_OR_RETURN(const auto image, node_.images->Find(name));
     if (image == nullptr) return absl::OkStatus();
-    *response->mutable_image() = ImageMessage(*image);
-    if (request->verbose()) (*response->mutable_info())["info"] = ImageDetailJson(*image);
+    v1::Image* message = response->mutable_image();
+    *message = ImageMessage(*image, node_.config.image.pinned_images);
+    if (request->verbose())
+      (*response->mutable_info())["info"] = ImageDetailJson(*image, message->pinned());
     return absl::OkStatus();
   });
 }

@@ -40,7 +40,6 @@ struct Image {
   ImageConfig config;
   std::vector<std::string> layers;    // blob digests, bottom first: keys of the layer store
   std::vector<std::string> diff_ids;  // same order
-  bool pinned = false;
   int64_t pulled_at_ns = 0;
 };
 

@@ -85,7 +85,6 @@ std::string EncodeImage(const Image& image) {
                    {"config", config},
                    {"layers", image.layers},
                    {"diff_ids", image.diff_ids},
-                   {"pinned", image.pinned},
                    {"pulled_at_ns", image.pulled_at_ns}});
 }
 
@@ -102,7 +101,6 @@ StatusOr<Image> DecodeImage(absl::string_view json) {
   root.Read("size", image.size);
   root.Read("layers", image.layers);
   root.Read("diff_ids", image.diff_ids);
-  root.Read("pinned", image.pinned);
   root.Read("pulled_at_ns", image.pulled_at_ns);
   root.Object("config", [&](const JsonReader& reader) {
     ImageConfig& c = image.config;

@@ -80,15 +80,13 @@ void TakeNames(const Image& from, Image* image) {
                              from.repo_digests.end());
   SortUnique(&image->repo_tags);
   SortUnique(&image->repo_digests);
-  image->pinned = image->pinned || from.pinned;
 }
 
 // Nothing new but when: no reason to wait for the disk. A manifest of its own would have a digest
 // of its own among the names.
 bool SameButTime(const Image& a, const Image& b) {
   return a.repo_tags == b.repo_tags && a.repo_digests == b.repo_digests && a.size == b.size &&
-         a.config == b.config && a.layers == b.layers && a.diff_ids == b.diff_ids &&
-         a.pinned == b.pinned;
+         a.config == b.config && a.layers == b.layers && a.diff_ids == b.diff_ids;
 }
 
 // The image without the names that another one has got meanwhile.

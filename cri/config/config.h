@@ -37,6 +37,7 @@ struct Config {
         "/etc/gantry/auth.json";      // logins, separated by colons; need not be there; empty: none
     int max_concurrent_layers = 4;    // of one pull
     std::string layer_form = "auto";  // of new layers: auto, erofs, directory
+    std::vector<std::string> pinned_images;  // names, or patterns with asterisks
   } image;
 
   struct Network {

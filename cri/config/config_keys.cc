@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -116,6 +117,15 @@ Status LayerFormOrAuto(const ConfigTarget& target) {
   return OneOf(Text(target), {"auto", "erofs", "directory"});
 }
 
+Status ImageNames(const ConfigTarget& target) {
+  for (const std::string& name : **std::get_if<std::vector<std::string>*>(&target)) {
+    const bool printable = std::all_of(name.begin(), name.end(), absl::ascii_isgraph);
+    if (name.empty() || !printable)
+      return absl::InvalidArgumentError(absl::StrCat("\"", name, "\" is no name of an image"));
+  }
+  return absl::OkStatus();
+}
+
 Status ShimCgroup(const ConfigTarget& target) {
   RETURN_IF_ERROR(CheckAbsolute(Text(target)));
   if (!absl::StrContains(Text(target), "..")) return absl::OkStatus();
@@ -158,6 +168,11 @@ std::vector<ConfigKey> ImageKeys(Config& config) {
        "this\n"
        "kernel mounts it. Layers of the other form stay usable.",
        LayerFormOrAuto},
+      {"image", "pinned_images", &config.image.pinned_images,
+       "Images that the kubelet does not remove when it needs space: names as users write them, "
+       "or\n"
+       "full names with asterisks, as in \"registry.example/models/*\".",
+       ImageNames},
   };
 }
 

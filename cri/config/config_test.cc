@@ -99,6 +99,8 @@ TEST(Config, RefusesBadFilesWithFileLineAndReason) {
       {"a TCP socket", "listen = \"tcp://0.0.0.0:1\"\n", "write unix:///absolute/path"},
       {"an unknown level", "log_level = \"warn\"\n",
        "\"warn\" is none of debug, info, warning, error"},
+      {"a pin with a blank", "[image]\npinned_images = [\"a b\"]\n",
+       "test.toml:2: image.pinned_images: \"a b\" is no name of an image"},
       {"too many layers", "[image]\nmax_concurrent_layers = 65\n",
        "65 is not in the range 1 to 64"},
       {"more than an int", "[image]\nmax_concurrent_layers = 4294967297\n",

@@ -245,3 +245,17 @@ class Lists(ApiTest):
         self.assertEqual([pod.id], listed(id=pod.id[:12], state={"state": "SANDBOX_READY"}))
         self.assertEqual([], listed(id=pod.id, state={"state": "SANDBOX_NOTREADY"}))
         self.assertEqual([], listed(label_selector={"app": "other"}))
+
+
+class Pins(ApiTest):
+    @classmethod
+    def prepare(cls, daemon):
+        text = daemon.config.read_text()
+        daemon.config.write_text(text.replace("[image]\n", '[image]\npinned_images = ["base:1"]\n', 1))
+
+    def test_row_78_a_pinned_image_is_told_in_lists_and_by_itself(self):
+        self.add_image("other", {})
+        images = self.crictl.json("images", "-o", "json")["images"]
+        told = {tag: image["pinned"] for image in images for tag in image["repoTags"]}
+        self.assertEqual({"docker.io/library/base:1": True, "docker.io/library/other:1": False}, told)
+        self.assertTrue(self.crictl.json("inspecti", "-o", "json", "base:1")["status"]["pinned"])

@@ -4,7 +4,6 @@
 #include "absl/strings/str_cat.h"
 
 #include "cri/image_lookup.h"
-#include "cri/image_message.h"
 #include "cri/spec/container_spec.h"
 
 namespace gantry::cri {
@@ -42,7 +41,6 @@ Status FindImageVolumes(const images::ImageStore& images, const v1::ContainerCon
     store::ImageVolumeRecord* volume = record->add_image_volumes();
     volume->set_container_path(mount.container_path());
     volume->set_image_id((*image)->id);
-    volume->set_image_ref(DigestedReference(**image, NameAsWritten(mount.image())));
     volume->mutable_layers()->Assign((*image)->layers.begin(), (*image)->layers.end());
   }
   return absl::OkStatus();
@@ -74,7 +72,8 @@ void AddImageRefs(const store::ContainerRecord& record, v1::ContainerStatus* sta
   int next = 0;
   for (v1::Mount& mount : *status->mutable_mounts()) {
     if (!IsImageVolume(mount) || next >= record.image_volumes_size()) continue;
-    mount.mutable_image()->set_image_ref(record.image_volumes(next++).image_ref());
+    // What PullImage said, by which the image is asked for: so critest 1.37 has it.
+    mount.mutable_image()->set_image_ref(record.image_volumes(next++).image_id());
   }
 }
 

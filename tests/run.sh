@@ -87,6 +87,7 @@ tier_conformance() {
   run_label "$build" api 1
   run_lane critest tests/conformance/run.sh
   run_lane critest-parallel tests/conformance/run.sh --parallel 4
+  run_lane critest-newer tests/conformance/run.sh --newer
   run_lane bench tests/bench/smoke.sh
 }
 

@@ -7,6 +7,8 @@ cache=${GANTRY_CACHE:-$repository/build/conformance}
 
 # module version h1-sum: `go mod download` gives the same bytes or we stop
 critools=(sigs.k8s.io/cri-tools v1.36.0 h1:Xt+LLvBVH1Fnp/AR2EyHApyWS/88y2KlWjlDc2HR+aw=)
+# It has specs of image volumes and pod metrics that the other one lacks.
+critools_newer=(sigs.k8s.io/cri-tools v1.37.0 h1:BmTImEoTX3KPXCLwmIU9mfCC8umUqF4R8WibY9eVU9Y=)
 containerd=(github.com/containerd/containerd/v2 v2.4.2 h1:p6Qg+xbEz8lvwdhHDx0U469xENvp4LgGBx+E7djXkGw=)
 runc=(github.com/opencontainers/runc v1.3.6 h1:SLGIymCtsk80iNPWgbc8dtjI30r+5mTVV+4dN8/17Sk=)
 

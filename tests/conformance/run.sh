@@ -2,8 +2,8 @@
 # Runs critest's validation specs against a private gantryd and compares the outcome, spec by spec, with expected.txt and
 # skipped.txt. Everything that it needs is built first (tools.sh), once.
 #
-#   run.sh [--runtime gantryd|containerd] [--focus REGEX] [--websocket] [--parallel N] [--apparmor] [--update]
-#          [--keep]
+#   run.sh [--runtime gantryd|containerd] [--focus REGEX] [--websocket] [--parallel N] [--apparmor] [--newer]
+#          [--update] [--keep]
 #
 #   --runtime containerd  tests the peer instead: it shows that the lane is sound
 #   --focus REGEX         only these specs; nothing is said about the others
@@ -11,6 +11,7 @@
 #                         streaming ones once more with it
 #   --parallel N          all specs once, on N nodes at a time
 #   --apparmor            only the specs of AppArmor, which must pass here: for a kernel that has it
+#   --newer               the specs of a newer critest
 #   --update              writes what passed into expected.txt
 #   --keep                leaves the runtime's folder, with its log, in place
 #   GANTRYD_SOCKET=PATH   tests the CRI server that listens there, in the network where it runs. It must take images of
@@ -21,7 +22,7 @@
 set -euo pipefail
 . "$(dirname "$0")/pins.sh"
 
-runtime=gantryd focus="" websocket="" parallel="" apparmor="" keep="" report_options=()
+runtime=gantryd focus="" websocket="" parallel="" apparmor="" newer="" keep="" report_options=()
 arguments=("$@")
 while [ $# -gt 0 ]; do
   case $1 in
@@ -30,6 +31,7 @@ while [ $# -gt 0 ]; do
     --websocket) websocket=1 ;;
     --parallel) parallel=$2; shift ;;
     --apparmor) apparmor=1 focus=AppArmor ;;
+    --newer) newer=1 ;;
     --update) report_options+=(--update) ;;
     --keep) keep=1 ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
@@ -42,6 +44,7 @@ out=${OUT:-$cache/report/$runtime}
 if [ -z "${LANE_ISOLATED:-}" ]; then
   "$lane/tools.sh"
   [ $runtime = gantryd ] || "$lane/tools.sh" containerd runc
+  [ -z "$newer" ] || "$lane/tools.sh" critest-newer
   [ -z "$parallel" ] || "$lane/tools.sh" ginkgo
   [ -n "${GANTRYD_SOCKET:-}" ] ||
     LANE_ISOLATED=1 exec "$lane/isolate.sh" "$lane/run.sh" "${arguments[@]}"
@@ -70,13 +73,17 @@ fi
 # The one image that critest pins by digest cannot be made again bit by bit: our image's digest, of the same length, takes
 # its place in a copy of the program.
 published_pin=9700f9a2f5bf2c45f2f605a0bd3bce7cf37420ec9d3ed50ac2758413308766bf
-LC_ALL=C sed "s/$published_pin/$pinned/g" "$cache/bin/critest" > "$folder/critest"
+LC_ALL=C sed "s/$published_pin/$pinned/g" "$cache/bin/critest${newer:+-newer}" > "$folder/critest"
 chmod +x "$folder/critest"
 : > "$folder/crictl.yaml"
 
 expected=$lane/expected.txt skipped=$lane/skipped.txt
 if [ -n "$apparmor" ]; then
   expected=$lane/expected-apparmor.txt skipped=/dev/null
+elif [ -n "$newer" ]; then
+  expected=$folder/expected.txt skipped=$folder/skipped.txt
+  cat "$lane/expected.txt" "$lane/expected-newer.txt" > "$expected"
+  cat "$lane/skipped.txt" "$lane/skipped-newer.txt" > "$skipped"
 elif [ "$runtime" = gantryd ]; then
   report_options+=(--missing "$lane/missing.txt")
 else # the peer has what we lack
@@ -118,7 +125,7 @@ status=0
 critest report "${options[@]}"
 compare report "${report_options[@]}" || status=1
 # What the peers' servers do not speak.
-if [ -z "$focus$websocket$parallel" ] && [ "$runtime" = gantryd ]; then
+if [ -z "$focus$websocket$parallel$newer" ] && [ "$runtime" = gantryd ]; then
   echo "streaming over WebSocket:"
   critest websocket -ginkgo.focus Streaming "${websocket_options[@]}"
   compare websocket --partial || status=1

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Builds what the lane runs into the cache folder ($GANTRY_CACHE, default build/conformance), each piece once.
 #
-#   tools.sh [critest] [crictl] [busybox] [programs] [ginkgo] [streamclient] [kubelet] [kube-apiserver] [kubectl] [etcd]
-#            [containerd] [runc]     default: the first four
+#   tools.sh [critest] [critest-newer] [crictl] [busybox] [programs] [ginkgo] [streamclient] [kubelet] [kube-apiserver] [kubectl] [etcd]
+#            [containerd] [runc]     default: critest crictl busybox programs
 #
 # critest, crictl, containerd (with its shim) and runc are built from their Go modules, at the versions and with the
 # dependencies that their authors pinned. busybox is built from Debian's source package. Exit status 77: no fit Go.
@@ -45,6 +45,13 @@ build_critest() {
   need_go
   in_module "${critools[@]}" test -c -p "$jobs" -o "$bin/critest" ./cmd/critest
   note critest "${critools[1]}"
+}
+
+build_critest-newer() {
+  present critest-newer "${critools_newer[1]}" && return
+  need_go
+  in_module "${critools_newer[@]}" test -c -p "$jobs" -o "$bin/critest-newer" ./cmd/critest
+  note critest-newer "${critools_newer[1]}"
 }
 
 build_crictl() {

@@ -54,7 +54,7 @@ struct Node {
   Logger log;
   NodeFeatures features;
   std::string shim_binary, init_binary, unpacker_binary;
-  CgroupPaths shim_cgroup;  // of all shims, outside of the pods' limits; empty: the daemon's own
+  CgroupPaths shim_cgroup;  // of all shims, outside of the pods' limits
   int64_t started_at_ns = 0;
 
   std::unique_ptr<Store> store;

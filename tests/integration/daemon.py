@@ -82,6 +82,9 @@ class Daemon:
         """How often a CNI configuration has come into force."""
         return self.log.read_text(errors="replace").count("CNI network in force")
 
+    def network(self, file="10-test.conflist"):
+        return (self.folder / "net.d" / file).read_text()
+
     def use_network(self, text, file="10-test.conflist"):
         """Puts a CNI configuration in place, and waits until it is in force."""
         seen = self.networks_taken()

@@ -94,3 +94,27 @@ class Descriptors(ApiTest):
         for i in range(10):
             self.cycle(pod, f"c{i}", "sleep", "1000")
         self.assert_as_before(pod, before)
+
+
+class Crowd(ApiTest):
+    def test_row_84_a_thousand_containers_are_listed_at_once_and_in_parts(self):
+        """Created and not started: what a thousand workloads cost this machine is not what is tested."""
+        made = collections.Counter()
+        for number in range(10):
+            pod = self.run_pod(f"pod-{number}")
+            for first in range(0, 100, 5):
+                calls = [self.call.begin("CreateContainer", {
+                    "pod_sandbox_id": pod.id, "sandbox_config": pod.config,
+                    "config": self.container_config(f"c{i}", "true", annotations={"long": "x" * 2000})})
+                         for i in range(first, first + 5)]
+                for reply in [call.reply() for call in calls]:
+                    self.assertEqual("OK", reply.code, reply.text)
+                    made[reply.message["container_id"]] += 1
+        self.assertEqual(1000, len(made))
+        for method in ("ListContainers", "StreamContainers"):
+            reply = self.call(method)
+            self.assertEqual("OK", reply.code, reply.text)
+            listed = [one for message in reply.messages for one in message["containers"]]
+            self.assertEqual(made, collections.Counter(one["id"] for one in listed), method)
+            for one in listed:
+                self.assertEqual(("CONTAINER_CREATED", 2000), (one["state"], len(one["annotations"]["long"])))

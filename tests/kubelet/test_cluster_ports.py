@@ -1,5 +1,6 @@
 """kubectl port-forward, in a tunnel of WebSocket and by SPDY."""
 
+import json
 import re
 import urllib.request
 
@@ -40,3 +41,18 @@ class ClusterPorts(ClusterCase):
                 finally:
                     process.kill()
                     process.communicate(timeout=20)
+
+    def test_a_port_of_the_node_leads_to_the_pod_and_is_free_when_it_is_gone(self):
+        before = self.daemon.network()
+        self.addCleanup(self.daemon.use_network, before)
+        network = json.loads(before)
+        network["plugins"][0]["ipam"]["routes"] = [{"dst": "0.0.0.0/0"}]
+        network["plugins"].append({"type": "portmap", "snat": True, "capabilities": {"portMappings": True}})
+        self.daemon.use_network(json.dumps(network))
+        for name in ("first", "second"):
+            text = f"mkdir /tmp/www; echo {name} > /tmp/www/file; exec httpd -f -p 8080 -h /tmp/www"
+            self.run_ready(name, container("one", "sh", "-c", text, ports=[{"containerPort": 8080, "hostPort": 18082}],
+                                           readinessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1}))
+            with urllib.request.urlopen("http://127.0.0.1:18082/file", timeout=30) as answer:
+                self.assertEqual(name, answer.read().decode().strip())
+            self.kubectl("delete", "pod", name, "--grace-period=1", "--timeout=60s")

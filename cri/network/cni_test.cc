@@ -103,6 +103,20 @@ TEST_F(CniTest, PluginsOwnErrorIsPassedOnAndTheWholeListCanBeDeleted) {
   EXPECT_TRUE(Add(List({"one", "two", "one"})).ok());
 }
 
+// The kernel does not execute a file that somebody has open for writing (ETXTBSY).
+TEST_F(CniTest, APluginThatIsBeingInstalledIsWaitedFor) {
+  Plugin("one", kAnswer);
+  auto installer = OpenAt(AT_FDCWD, root_ + "/bin/one", O_WRONLY);
+  ASSERT_TRUE(installer.ok()) << installer.status();
+  std::thread end([&installer] {
+    absl::SleepFor(absl::Milliseconds(300));
+    *installer = UniqueFd();
+  });
+  const auto added = Add(List({"one"}));
+  end.join();
+  EXPECT_TRUE(added.ok()) << added.status();
+}
+
 struct BadPlugin {
   const char* description;
   const char* body;

@@ -108,7 +108,7 @@ void SampleWriter::Add(Metric metric, std::optional<uint64_t> value,
   const MetricFamily& family = MetricFamilies()[static_cast<size_t>(metric)];
   sample_ = common_;
   AppendBytes(v1::Metric::kNameFieldNumber, family.name, &sample_);
-  AppendNumber(v1::Metric::kMetricTypeFieldNumber, family.type, &sample_);
+  AppendNumber(v1::Metric::kMetricTypeFieldNumber, static_cast<uint64_t>(family.type), &sample_);
   for (const absl::string_view label : labels)
     AppendBytes(v1::Metric::kLabelValuesFieldNumber, label, &sample_);
   value_.clear();

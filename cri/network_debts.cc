@@ -35,7 +35,7 @@ void NetworkDebts::Add(const std::string& id) {
 Status NetworkDebts::Keep(const std::string& id) {
   const auto removed =
       node_->sandboxes.Update(id, [](Sandbox& sandbox) { sandbox.record.set_removed(true); });
-  const Status stored = PersistSandbox(node_, id);
+  Status stored = PersistSandbox(node_, id);
   if (!stored.ok()) {
     node_->sandboxes.Update(id, [](Sandbox& sandbox) { sandbox.record.set_removed(false); });
     return stored;

@@ -100,8 +100,9 @@ void Server::Loop::OnConnection(asio::ip::tcp::socket socket, std::shared_ptr<vo
     ServeConnection(MakeSocketStream(std::move(socket), std::move(lease)), this);
     return;
   }
-  tls_->Handshake(std::move(socket), std::move(lease),
-                  [this](std::shared_ptr<ByteStream> stream) { ServeConnection(stream, this); });
+  tls_->Handshake(
+      std::move(socket), std::move(lease),
+      [this](const std::shared_ptr<ByteStream>& stream) { ServeConnection(stream, this); });
   if (const Status error = tls_->TakeReloadError(); !error.ok())
     log_.Warning("TLS files have changed but are not usable, ignoring: the old ones stay",
                  {{"error", std::string(error.message())}});

@@ -60,7 +60,7 @@ std::optional<size_t> ReadsOf(pid_t pid) {
 }
 
 TEST_F(ShimPump, ThousandsOfSmallWritesAreReadInLargePieces) {
-  constexpr int kLines = 20'000;
+  constexpr size_t kLines = 20'000;
   ASSERT_EQ(pod_->Run("c", absl::StrCat("i=0; while [ $i -lt ", kLines,
                                         " ]; do echo $i; i=$((i+1)); done; "
                                         "while [ ! -e /tmp/go-reads ]; do sleep 0.01; done")),
@@ -75,8 +75,8 @@ TEST_F(ShimPump, ThousandsOfSmallWritesAreReadInLargePieces) {
             absl::OkStatus());
   EXPECT_EQ(pod_->AwaitExit("c").exit_code(), 0);
   const std::vector<std::string> lines = pod_->LogLines("c");
-  ASSERT_EQ(lines.size(), size_t{kLines});
-  for (int i = 0; i < kLines; ++i) ASSERT_EQ(lines[i], absl::StrCat("stdout F ", i));
+  ASSERT_EQ(lines.size(), kLines);
+  for (size_t i = 0; i < kLines; ++i) ASSERT_EQ(lines[i], absl::StrCat("stdout F ", i));
   if (!reads) GTEST_SKIP() << "this kernel does not count the reads of a process";
 }
 

@@ -124,7 +124,7 @@ struct BadPlugin {
 };
 
 TEST_F(CniTest, FailuresWithoutAnErrorObjectAreWrapped) {
-  const BadPlugin kPlugins[] = {
+  const BadPlugin plugins[] = {
       {"text on standard error", "echo 'panic: no bridge' >&2; exit 3",
        "exit status 3: panic: no bridge"},
       {"text on standard output", "echo 'usage: none'; exit 2", "exit status 2: usage: none"},
@@ -144,7 +144,7 @@ TEST_F(CniTest, FailuresWithoutAnErrorObjectAreWrapped) {
       {"a result without addresses", "echo '{}'", "no address for the pod"},
       {"too much output", "yes | head -c 5000000", "wrote more than"},
   };
-  for (const BadPlugin& plugin : kPlugins) {
+  for (const BadPlugin& plugin : plugins) {
     std::filesystem::remove(root_ + "/bin/log");
     Plugin("one", plugin.body);
     const auto added = Add(List({"one"}));

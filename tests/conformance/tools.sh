@@ -40,19 +40,16 @@ need_go() {
   [ -z "$trouble" ] || skip "$trouble"
 }
 
-build_critest() {
-  present critest "${critools[1]}" && return
+# usage: critest_as NAME MODULE VERSION SUM
+critest_as() {
+  present "$1" "$3" && return
   need_go
-  in_module "${critools[@]}" test -c -p "$jobs" -o "$bin/critest" ./cmd/critest
-  note critest "${critools[1]}"
+  in_module "${@:2}" test -c -p "$jobs" -o "$bin/$1" ./cmd/critest
+  note "$1" "$3"
 }
 
-build_critest-newer() {
-  present critest-newer "${critools_newer[1]}" && return
-  need_go
-  in_module "${critools_newer[@]}" test -c -p "$jobs" -o "$bin/critest-newer" ./cmd/critest
-  note critest-newer "${critools_newer[1]}"
-}
+build_critest() { critest_as critest "${critools[@]}"; }
+build_critest-newer() { critest_as critest-newer "${critools_newer[@]}"; }
 
 build_crictl() {
   present crictl "${critools[1]}" && return

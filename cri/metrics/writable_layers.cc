@@ -1,7 +1,6 @@
 #include "cri/metrics/writable_layers.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "absl/time/clock.h"
 
@@ -77,13 +76,13 @@ void WritableLayers::CountNext() {
   if (known == entries_.end()) return;
   const std::string directory = known->second.directory;
   mutex_.Unlock();
-  const auto started = std::chrono::steady_clock::now();
+  const auto started = Deadline::Clock::now();
   const Deadline bound = Deadline::After(kWalkPatience);
   const auto measured = images::MeasureLiveTree(directory, [this, bound] {
     absl::MutexLock lock(&mutex_);
     return ending_ || bound.Passed();
   });
-  const absl::Duration took = absl::FromChrono(std::chrono::steady_clock::now() - started);
+  const absl::Duration took = absl::FromChrono(Deadline::Clock::now() - started);
   mutex_.Lock();
   counted_.SignalAll();
   const auto found = entries_.find(id);

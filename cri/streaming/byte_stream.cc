@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -93,14 +92,14 @@ void ByteStream::ReadSome(asio::mutable_buffer buffer, Done done) {
     return;
   }
   DoReadSome(buffer, [this, done = std::move(done)](const ErrorCode& error, size_t size) {
-    if (!error) last_activity_ = std::chrono::steady_clock::now();
+    if (!error) last_activity_ = Deadline::Clock::now();
     done(error, size);
   });
 }
 
 void ByteStream::WriteSome(asio::const_buffer buffer, Done done) {
   DoWriteSome(buffer, [this, done = std::move(done)](const ErrorCode& error, size_t size) {
-    if (!error) last_activity_ = std::chrono::steady_clock::now();
+    if (!error) last_activity_ = Deadline::Clock::now();
     done(error, size);
   });
 }

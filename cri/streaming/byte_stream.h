@@ -1,7 +1,6 @@
 // The bytes of one connection, both ways: a socket, TLS over one, or a tunnel in a WebSocket.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -10,6 +9,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/system/error_code.hpp>
+
+#include "runtime/base/deadline.h"
 
 namespace gantry::cri::streaming {
 
@@ -38,9 +39,7 @@ class ByteStream {
   // What was read already and belongs to what comes next.
   void Unread(std::string bytes) { unread_ = std::move(bytes); }
   // When bytes went either way last.
-  [[nodiscard]] std::chrono::steady_clock::time_point last_activity() const {
-    return last_activity_;
-  }
+  [[nodiscard]] Deadline::Clock::time_point last_activity() const { return last_activity_; }
 
  protected:
   virtual void DoReadSome(asio::mutable_buffer buffer, Done done) = 0;
@@ -48,7 +47,7 @@ class ByteStream {
 
  private:
   std::string unread_;
-  std::chrono::steady_clock::time_point last_activity_ = std::chrono::steady_clock::now();
+  Deadline::Clock::time_point last_activity_ = Deadline::Clock::now();
 };
 
 // `lease` is let go of together with the socket.

@@ -25,7 +25,7 @@ constexpr std::chrono::seconds kLook(2);  // after sessions whose client may hav
 constexpr std::chrono::milliseconds kStopLook(20);
 constexpr absl::Duration kStopPatience = absl::Seconds(1);
 
-SteadyTime Now() { return std::chrono::steady_clock::now(); }
+SteadyTime Now() { return Deadline::Clock::now(); }
 
 }  // namespace
 

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 
+#include "runtime/base/deadline.h"
 #include "runtime/base/status.h"
 
 namespace gantry::cri::streaming {
@@ -20,7 +21,7 @@ namespace gantry::cri::streaming {
 inline constexpr size_t kMaxTokens = 1000;  // outstanding, of one kind
 inline constexpr std::chrono::minutes kTokenLife{1};
 
-using SteadyTime = std::chrono::steady_clock::time_point;  // no step of the wall clock moves it
+using SteadyTime = Deadline::Clock::time_point;
 
 // 128 bits of getrandom(2), base64url without padding: 22 characters.
 std::string NewToken();

@@ -23,7 +23,7 @@ TEST(Tokens, Are128BitsThatNeverRepeat) {
 
 TEST(Tokens, AreGoodOnce) {
   TokenTable<int> table;
-  const SteadyTime now = std::chrono::steady_clock::now();
+  const SteadyTime now = Deadline::Clock::now();
   const auto token = table.Add(7, now);
   ASSERT_TRUE(token.ok());
   EXPECT_EQ(table.Take("another", now), std::nullopt);
@@ -33,7 +33,7 @@ TEST(Tokens, AreGoodOnce) {
 
 TEST(Tokens, AreGoodForAMinute) {
   TokenTable<int> table;
-  const SteadyTime now = std::chrono::steady_clock::now();
+  const SteadyTime now = Deadline::Clock::now();
   const auto early = table.Add(1, now);
   const auto late = table.Add(2, now);
   EXPECT_EQ(table.Take(*early, now + std::chrono::seconds(59)), 1);
@@ -42,7 +42,7 @@ TEST(Tokens, AreGoodForAMinute) {
 
 TEST(Tokens, AreBoundedUntilOldOnesExpire) {
   TokenTable<int> table;
-  const SteadyTime now = std::chrono::steady_clock::now();
+  const SteadyTime now = Deadline::Clock::now();
   for (size_t i = 0; i < kMaxTokens; ++i) ASSERT_TRUE(table.Add(0, now).ok());
   EXPECT_TRUE(absl::IsResourceExhausted(table.Add(1, now).status()));
   EXPECT_TRUE(table.Add(1, now + kTokenLife).ok());
@@ -50,7 +50,7 @@ TEST(Tokens, AreBoundedUntilOldOnesExpire) {
 
 TEST(Tokens, LetGoOfWhatNobodyCameFor) {
   TokenTable<std::shared_ptr<int>> table;
-  const SteadyTime now = std::chrono::steady_clock::now();
+  const SteadyTime now = Deadline::Clock::now();
   const auto value = std::make_shared<int>(1);
   ASSERT_TRUE(table.Add(value, now).ok());
   EXPECT_EQ(table.DropExpired(now + std::chrono::seconds(59)), 1U);

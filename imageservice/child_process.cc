@@ -6,16 +6,41 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <optional>
+#include <system_error>
 #include <utility>
 
-#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 #include "runtime/linux/file.h"
 #include "runtime/linux/pidfd.h"
 
 namespace gantry::images {
+namespace {
+
+// sched(7) knows threads, not processes. A new thread has its maker's policy, so a round that finds
+// nothing to change has seen them all.
+void SetPolicy(pid_t pid, int policy) {
+  constexpr int kRounds = 8;  // it has a few threads
+  const sched_param none = {};
+  bool changed = true;
+  for (int round = 0; changed && round < kRounds; ++round) {
+    changed = false;
+    std::error_code error;
+    std::filesystem::directory_iterator tasks(absl::StrCat("/proc/", pid, "/task"), error);
+    for (; !error && tasks != std::filesystem::end(tasks); tasks.increment(error)) {
+      pid_t thread = 0;
+      if (!absl::SimpleAtoi(tasks->path().filename().string(), &thread)) continue;
+      if (sched_getscheduler(thread) == policy) continue;
+      changed = sched_setscheduler(thread, policy, &none) == 0 || changed;
+    }
+  }
+}
+
+}  // namespace
+
 StatusOr<ChildProcess> ChildProcess::Start(const std::string& binary,
                                            const std::vector<std::string>& args,
                                            std::vector<InheritedFd> fds, const PullCgroup* cgroup) {
@@ -56,8 +81,7 @@ void ChildProcess::SetBackground(bool background) {
   // Until it is reaped the number is its own.
   if (!pidfd_.valid() || !own_group_ || background == background_) return;
   background_ = background;
-  const sched_param none = {};
-  static_cast<void>(sched_setscheduler(pid_, background ? SCHED_IDLE : SCHED_OTHER, &none));
+  SetPolicy(pid_, background ? SCHED_IDLE : SCHED_OTHER);
 }
 
 std::string ChildProcess::End(std::chrono::milliseconds patience) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "imageservice/crc32c.h"
 
@@ -13,10 +14,11 @@ namespace gantry::images {
 namespace {
 
 constexpr uint64_t kCheckBytes = 16u << 20;
-// Gathered until they are worth a call, and while they are in the processor's cache; bigger pieces
-// are not copied.
-constexpr size_t kGatherBytes = 256 << 10, kDirectBytes = 64 << 10;
 constexpr size_t kMetaGather = 256u << 10;
+// A gap of so much is no hole: writing it is cheaper than two calls.
+constexpr uint64_t kFilledGap = 32u << 10;
+static_assert(kErofsSumBytes == BlockWriter::kBufferBytes);
+static_assert(kErofsBlock % BlockWriter::kAlignment == 0);
 
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -48,41 +50,37 @@ StatusOr<uint32_t> ErofsDataFile::Begin(uint64_t size) {
 
 Status ErofsDataFile::Write(uint64_t offset, absl::string_view bytes) {
   uint64_t at = begin_ + offset;
-  GANTRY_CHECK(at >= gathered_at_ + gathered_.size() && at + bytes.size() <= end_);
+  GANTRY_CHECK(at >= gathered_at_ + gathered_ && at + bytes.size() <= end_);
   RETURN_IF_ERROR(space_->Use(bytes.size()));
   while (!bytes.empty()) {
-    const uint64_t gathered_to = gathered_at_ + gathered_.size();
     const bool same_mib = at / kErofsSumBytes == gathered_at_ / kErofsSumBytes;
-    // A gap inside a block is no hole: filling it saves a call.
-    const bool near = at <= RoundUp(gathered_to, kErofsBlock);
-    if (gathered_.empty() || !same_mib || !near) {
-      RETURN_IF_ERROR(Flush());
-      gathered_at_ = at;
-    } else {
-      gathered_.append(at - gathered_to, '\0');
-    }
+    const bool near = at <= RoundUp(gathered_at_ + gathered_, kErofsBlock) + kFilledGap;
+    if (!same_mib || !near) RETURN_IF_ERROR(Flush());
+    if (gathered_ == 0) gathered_at_ = at / kErofsBlock * kErofsBlock;
+    FillTo(at);
     const auto room = static_cast<size_t>(kErofsSumBytes - at % kErofsSumBytes);
     const absl::string_view piece = bytes.substr(0, room);
-    if (gathered_.empty() && piece.size() >= kDirectBytes) {
-      Sum(at, piece);
-      RETURN_IF_ERROR(WriteAt(fd_, at, piece, ""));
-      gathered_at_ = at + piece.size();
-    } else {
-      gathered_.append(piece.data(), piece.size());
-      if (piece.size() == room || gathered_.size() >= kGatherBytes) RETURN_IF_ERROR(Flush());
-    }
+    memcpy(blocks_.Buffer() + gathered_, piece.data(), piece.size());
+    gathered_ += piece.size();
+    if (piece.size() == room) RETURN_IF_ERROR(Flush());
     bytes.remove_prefix(piece.size());
     at += piece.size();
   }
   return absl::OkStatus();
 }
 
+void ErofsDataFile::FillTo(uint64_t at) {
+  const auto size = static_cast<size_t>(at - gathered_at_);
+  memset(blocks_.Buffer() + gathered_, 0, size - gathered_);
+  gathered_ = size;
+}
+
 Status ErofsDataFile::Flush() {
-  if (gathered_.empty()) return absl::OkStatus();
-  Sum(gathered_at_, gathered_);
-  RETURN_IF_ERROR(WriteAt(fd_, gathered_at_, gathered_, ""));
-  gathered_at_ += gathered_.size();
-  gathered_.clear();
+  if (gathered_ == 0) return absl::OkStatus();
+  FillTo(RoundUp(gathered_at_ + gathered_, kErofsBlock));
+  Sum(gathered_at_, {blocks_.Buffer(), gathered_});
+  RETURN_IF_ERROR(blocks_.Write(gathered_, gathered_at_));
+  gathered_at_ += std::exchange(gathered_, 0);
   return absl::OkStatus();
 }
 
@@ -109,6 +107,7 @@ void ErofsDataFile::CloseSum() {
 Status ErofsDataFile::Finish() {
   RETURN_IF_ERROR(Flush());
   CloseSum();
+  RETURN_IF_ERROR(blocks_.Finish());
   if (ftruncate(fd_, static_cast<off_t>(end_)) != 0) return WriteError("ftruncate", "");
   return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 
 #include "absl/strings/string_view.h"
 
+#include "imageservice/block_writer.h"
 #include "imageservice/erofs_format.h"
 #include "imageservice/layer_rules.h"
 #include "runtime/base/status.h"
@@ -32,14 +33,15 @@ class FreeSpace {
   uint64_t since_check_ = 0;
 };
 
-// `data`: contents, one after the other. Borrowed descriptor.
+// `data`: contents, one after the other, in whole blocks. Borrowed descriptor. A thread of its own
+// writes while the next bytes are made: an error may be that of bytes before.
 class ErofsDataFile {
  public:
-  ErofsDataFile(int fd, FreeSpace* space) : fd_(fd), space_(space) {}
+  ErofsDataFile(int fd, FreeSpace* space) : fd_(fd), space_(space), blocks_(fd) {}
 
   // The block where a file of `size` bytes has its place; kResourceExhausted when there is none.
   StatusOr<uint32_t> Begin(uint64_t size);
-  // Bytes of that file, in rising order; gaps stay holes.
+  // Bytes of that file, in rising order; gaps of more than 32 KiB stay holes.
   Status Write(uint64_t offset, absl::string_view bytes);
   // Call once: writes what is gathered and gives the file its length, a multiple of a block.
   Status Finish();
@@ -49,6 +51,8 @@ class ErofsDataFile {
   const std::vector<ErofsDataSum>& sums() const { return sums_; }
 
  private:
+  // Zeros behind what is gathered, and in front of what will be.
+  void FillTo(uint64_t at);
   Status Flush();
   void Sum(uint64_t at, absl::string_view bytes);
   void CloseSum();
@@ -56,11 +60,12 @@ class ErofsDataFile {
   const int fd_;
   FreeSpace* const space_;
   uint64_t begin_ = 0, end_ = 0;  // of the file being written; the end is that of data so far
-  std::string gathered_;          // contiguous, and inside one MiB
-  uint64_t gathered_at_ = 0;
+  uint64_t gathered_at_ = 0;      // where the writer's buffer goes: a block's begin
+  size_t gathered_ = 0;           // contiguous, and inside one MiB
   std::vector<ErofsDataSum> sums_;
   uint64_t summed_to_ = 0;  // in the MiB of the last sum
   bool open_sum_ = false;
+  BlockWriter blocks_;  // last: its thread ends first
 };
 
 // `meta`: a stream of small pieces, and blocks 0 and 1 at the end. Borrowed descriptor.

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "imageservice/block_writer.h"
 #include "imageservice/unpacker_reply.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/unix_socket.h"
@@ -60,6 +61,7 @@ Status LayerTransfer::StartUnpacker(const UnpackerSetup& setup) {
   if (setup.form == LayerForm::kErofs) {
     constexpr int kNew = O_WRONLY | O_CREAT | O_EXCL;
     ASSIGN_OR_RETURN(data, OpenAt(staging.get(), kLayerData, kNew, 0600));
+    PassPageCache(data.get());
     ASSIGN_OR_RETURN(meta, OpenAt(staging.get(), kLayerMeta, kNew, 0600));
     ASSIGN_OR_RETURN(recipe, OpenAt(staging.get(), kLayerRecipe, kNew, 0600));
     fds.push_back({data.get(), 6});
@@ -71,14 +73,12 @@ Status LayerTransfer::StartUnpacker(const UnpackerSetup& setup) {
   ASSIGN_OR_RETURN(ChildProcess unpacker,
                    ChildProcess::Start(setup.binary, {std::string(LayerFormName(setup.form))},
                                        std::move(fds), setup.cgroup));
-  if (data.valid()) write_behind_.emplace(std::move(data));
   unpacker_.emplace(std::move(unpacker));
   return absl::OkStatus();
 }
 
 LayerTransfer::~LayerTransfer() {
   unpacker_.reset();
-  write_behind_.reset();
   // What cannot be deleted now is deleted when the store opens.
   if (!staging_.empty()) static_cast<void>(store_->DropStagingDirectory(staging_));
 }
@@ -132,7 +132,6 @@ std::optional<Status> LayerTransfer::Verdict(std::chrono::steady_clock::time_poi
 Status LayerTransfer::Publish(const FoundLayer& layer) {
   // It has said all that it had to say; what it may still want to write is not part of the layer.
   unpacker_->End(kUnpackerPatience);
-  write_behind_.reset();
   RETURN_IF_ERROR(CheckDiffId(layer, diff_id_));
   LayerInfo info;
   info.digest = layer.digest;

@@ -13,7 +13,6 @@
 #include "imageservice/child_process.h"
 #include "imageservice/image_store.h"
 #include "imageservice/puller_protocol.h"
-#include "imageservice/write_behind.h"
 #include "runtime/base/status.h"
 #include "runtime/linux/unique_fd.h"
 
@@ -74,7 +73,6 @@ class LayerTransfer {
   BlobRing ring_;
   UniqueFd control_;
   std::optional<ChildProcess> unpacker_;
-  std::optional<WriteBehind> write_behind_;  // of the file `data`
   std::optional<Status> downloaded_, unpacked_;
   bool died_ = false;  // the unpacker, without a reply
   std::string diff_id_;

@@ -19,6 +19,15 @@ namespace {
 
 using ::testing::Contains;
 
+std::vector<int> Threads(int pid) {
+  std::vector<int> threads;
+  std::error_code error;  // it may end meanwhile
+  std::filesystem::directory_iterator tasks(absl::StrCat("/proc/", pid, "/task"), error);
+  for (; !error && tasks != std::filesystem::end(tasks); tasks.increment(error))
+    threads.push_back(atoi(tasks->path().filename().c_str()));
+  return threads;
+}
+
 class PullsInACgroup : public PullTest {
  protected:
   void SetUp() override {
@@ -91,6 +100,7 @@ TEST_F(PullsInACgroup, TheBiggestLayerGoesFirst) {
   registry.Break(image.layers()[0].digest, Throttle(500'000));
   registry.Break(image.layers()[1].digest, Throttle(4'000'000));
   registry.Break(image.layers()[2].digest, Throttle(500'000));
+  bool mixed = false;  // an unpacker whose threads differ
   std::set<std::pair<size_t, size_t>>
       seen;  // unpackers, and how many of them are in the background
   PullRequest request;
@@ -100,13 +110,16 @@ TEST_F(PullsInACgroup, TheBiggestLayerGoesFirst) {
     for (const int pid : ChildPids()) {
       if (ReadText(absl::StrCat("/proc/", pid, "/comm")) != "gantry-unpacker\n") continue;
       ++all;
-      background += sched_getscheduler(pid) == SCHED_IDLE ? 1 : 0;
+      const int policy = sched_getscheduler(pid);
+      background += policy == SCHED_IDLE ? 1 : 0;
+      for (const int thread : Threads(pid)) mixed = mixed || sched_getscheduler(thread) != policy;
     }
     seen.insert({all, background});
     return false;
   };
   const auto pulled = puller_->Pull(request);
   ASSERT_TRUE(pulled.ok()) << pulled.status();
+  EXPECT_FALSE(mixed);
   EXPECT_THAT(seen, Contains(std::pair<size_t, size_t>(3, 2)));
   EXPECT_THAT(seen, Contains(std::pair<size_t, size_t>(2, 1)));
   EXPECT_THAT(seen, Contains(std::pair<size_t, size_t>(1, 0)));

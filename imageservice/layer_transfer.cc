@@ -1,6 +1,7 @@
 #include "imageservice/layer_transfer.h"
 
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <utility>
@@ -78,6 +79,7 @@ Status LayerTransfer::StartUnpacker(const UnpackerSetup& setup) {
 }
 
 LayerTransfer::~LayerTransfer() {
+  if (publisher_.joinable()) publisher_.join();
   unpacker_.reset();
   // What cannot be deleted now is deleted when the store opens.
   if (!staging_.empty()) static_cast<void>(store_->DropStagingDirectory(staging_));
@@ -127,6 +129,22 @@ std::optional<Status> LayerTransfer::Verdict(std::chrono::steady_clock::time_poi
   const bool content = unpack_failed && !absl::IsInternal(*unpacked_);
   if (now - failed_at_ < (content ? kBlobPatience : kUnpackerPatience)) return std::nullopt;
   return unpack_failed ? unpacked_ : absl::InternalError("gantry-unpacker stopped reading");
+}
+
+void LayerTransfer::StartPublishing(const FoundLayer& layer, int done) {
+  publisher_ = std::thread([this, layer, done] {
+    Status status = Publish(layer);
+    {
+      const std::lock_guard lock(published_mutex_);
+      published_ = std::move(status);
+    }
+    eventfd_write(done, 1);
+  });
+}
+
+std::optional<Status> LayerTransfer::Published() {
+  const std::lock_guard lock(published_mutex_);
+  return published_;
 }
 
 Status LayerTransfer::Publish(const FoundLayer& layer) {

@@ -1,13 +1,16 @@
 // One layer on its way into the store: its ring, its gantry-unpacker and its staging directory.
-// Destroying it before it is published kills the process and removes the directory.
+// Destroying it before it is published kills the process and removes the directory; while it is
+// being published, it waits for that.
 //
 // What passes between us and gantry-unpacker stands at the head of unpacker_main.cc.
 #pragma once
 
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "imageservice/blob_ring.h"
 #include "imageservice/child_process.h"
@@ -47,6 +50,9 @@ class LayerTransfer {
   int reply_fd() const { return control_.get(); }
   void ReadReply();
 
+  // Where the unpacker writes.
+  const std::string& staging() const { return staging_; }
+
   // What the puller says of the blob.
   void SetDownloaded(const Status& status);
   // Of its unpacker.
@@ -58,15 +64,18 @@ class LayerTransfer {
   // speak (`now` bounds the wait). kInternal: the unpacker died, or does nothing.
   std::optional<Status> Verdict(std::chrono::steady_clock::time_point now) const;
 
-  // Where the unpacker writes.
-  const std::string& staging() const { return staging_; }
-
-  // After an OK verdict: compares the diffID and hands the layer to the store.
-  Status Publish(const FoundLayer& layer);
+  // After an OK verdict, once: compares the diffID and hands the layer to the store, in a thread of
+  // its own, as a disk takes its time to make something durable. `done` is an eventfd(2) that is
+  // written to at the end; it outlives this. Until then nothing else is asked of this object.
+  void StartPublishing(const FoundLayer& layer, int done);
+  bool publishing() const { return publisher_.joinable(); }
+  // How that ended; nothing while it has not.
+  std::optional<Status> Published();
 
  private:
   explicit LayerTransfer(ImageStore* store) : store_(store) {}
   Status StartUnpacker(const UnpackerSetup& setup);
+  Status Publish(const FoundLayer& layer);
 
   ImageStore* const store_;
   std::string staging_;
@@ -79,6 +88,10 @@ class LayerTransfer {
   uint64_t tar_bytes_ = 0;
   std::chrono::steady_clock::time_point failed_at_{}, downloaded_at_{};
   std::chrono::milliseconds patience_{};
+
+  std::thread publisher_;
+  std::mutex published_mutex_;
+  std::optional<Status> published_;
 };
 
 }  // namespace gantry::images

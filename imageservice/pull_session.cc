@@ -19,6 +19,7 @@ namespace {
 
 constexpr int kPollMs = 1000;  // bounds the wait for a verdict
 constexpr int kPullerPatienceFactor = 8;
+constexpr int kPublishedAtOnce = 16;  // beside those that are being fetched
 
 std::string NextHold() {
   static std::atomic<uint64_t> counter{0};
@@ -142,13 +143,16 @@ bool PullSession::AllDone() const {
 }
 
 Status PullSession::StartLayers() {
-  int running = 0;
-  for (const auto& [digest, layer] : layers_) running += layer.transfer != nullptr ? 1 : 0;
+  int running = 0, publishing = 0;
+  for (const auto& [digest, layer] : layers_) {
+    if (layer.transfer != nullptr) ++(layer.transfer->publishing() ? publishing : running);
+  }
   for (const std::string& digest : order_) {
     Layer& layer = layers_.at(digest);
     if (layer.done || layer.transfer != nullptr) continue;
     ASSIGN_OR_RETURN(bool here, UseExisting(layer));
-    if (here || running >= services_.options->layers_at_once) continue;
+    if (here || running >= services_.options->layers_at_once || publishing >= kPublishedAtOnce)
+      continue;
     if (!Claim(layer)) continue;
     // It may have been published between the look and the claim.
     ASSIGN_OR_RETURN(here, UseExisting(layer));
@@ -186,7 +190,7 @@ void PullSession::SetPriorities() {
   bool background = false;
   for (const std::string& digest : order_) {
     Layer& layer = layers_.at(digest);
-    if (layer.transfer == nullptr) continue;
+    if (layer.transfer == nullptr || layer.transfer->publishing()) continue;
     layer.transfer->SetBackground(background);
     background = true;
   }
@@ -211,14 +215,17 @@ Status PullSession::FinishLayers() {
   const auto now = std::chrono::steady_clock::now();
   for (auto& [digest, layer] : layers_) {
     if (layer.transfer == nullptr) continue;
-    const std::optional<Status> verdict = layer.transfer->Verdict(now);
-    if (!verdict.has_value()) continue;
-    RETURN_IF_ERROR_CONTEXT(FinishLayer(layer, *verdict), absl::StrCat("layer ", digest));
+    const bool publishing = layer.transfer->publishing();
+    const std::optional<Status> end =
+        publishing ? layer.transfer->Published() : layer.transfer->Verdict(now);
+    if (!end.has_value()) continue;
+    const Status finished = publishing ? LayerPublished(layer, *end) : LayerFetched(layer, *end);
+    RETURN_IF_ERROR_CONTEXT(finished, absl::StrCat("layer ", digest));
   }
   return absl::OkStatus();
 }
 
-Status PullSession::FinishLayer(Layer& layer, const Status& verdict) {
+Status PullSession::LayerFetched(Layer& layer, const Status& verdict) {
   // Bytes that are wrong, or no layer, are no beginning of a better try.
   GiveResumeFile(layer,
                  !verdict.ok() && !absl::IsDataLoss(verdict) && !absl::IsInvalidArgument(verdict));
@@ -227,8 +234,13 @@ Status PullSession::FinishLayer(Layer& layer, const Status& verdict) {
     return StartTransfer(layer);
   }
   RETURN_IF_ERROR(verdict);
-  RETURN_IF_ERROR(layer.transfer->Publish(layer.found));
+  layer.transfer->StartPublishing(layer.found, wake_.get());
+  return absl::OkStatus();
+}
+
+Status PullSession::LayerPublished(Layer& layer, const Status& status) {
   layer.transfer.reset();
+  RETURN_IF_ERROR(status);
   Complete(layer, /*already_here=*/false);
   return absl::OkStatus();
 }

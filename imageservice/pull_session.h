@@ -1,5 +1,6 @@
 // One pull or import from start to end: the puller process, its images, and their layers, in one
-// thread. Children and staging directories do not outlive it.
+// thread, and another one for each layer that is being published. Children and staging directories
+// do not outlive it.
 #pragma once
 
 #include <chrono>
@@ -67,7 +68,8 @@ class PullSession {
   Status StartTransfer(Layer& layer);
   void SetPriorities();
   Status FinishLayers();
-  Status FinishLayer(Layer& layer, const Status& verdict);
+  Status LayerFetched(Layer& layer, const Status& verdict);
+  Status LayerPublished(Layer& layer, const Status& status);
   // The file that keeps what comes of a big layer, if there may be one.
   void TakeResumeFile(Layer& layer);
   void GiveResumeFile(Layer& layer, bool keep);
@@ -85,7 +87,7 @@ class PullSession {
   const PullerOrder* task_ = nullptr;  // while Run runs
   std::string registry_;               // that it pulls from
   const std::string hold_;             // the name under which the store keeps our layers
-  UniqueFd wake_;                      // eventfd: a layer that somebody else had is free
+  UniqueFd wake_;  // eventfd: a layer is published, or one of somebody else's is free
   std::optional<ChildProcess> puller_;
   std::optional<PullerChannel> channel_;
   std::chrono::steady_clock::time_point heard_at_{};  // the puller's last word, or its last order

@@ -156,9 +156,9 @@ Status ErofsWriter::OpenFile(const std::string& name, const TarEntry& entry) {
   return absl::OkStatus();
 }
 
-std::optional<uint64_t> ErofsWriter::PlaceInData() const {
+std::optional<ContentPlace> ErofsWriter::Place() const {
   if (open_ != Open::kInData) return std::nullopt;
-  return place_;
+  return ContentPlace{"", place_};
 }
 
 Status ErofsWriter::OnData(uint64_t offset, absl::string_view bytes) {

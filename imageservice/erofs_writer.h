@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "imageservice/content_place.h"
 #include "imageservice/erofs_file.h"
 #include "imageservice/erofs_inode.h"
 #include "imageservice/erofs_tree.h"
@@ -22,7 +23,7 @@ namespace gantry::images {
 // One thread; needs no privilege, and of system calls pwrite, ftruncate and fstatfs.
 // An error leaves useless files. kInvalidArgument: the entry is against the rules;
 // kResourceExhausted: disk full or over a limit.
-class ErofsWriter : public TarConsumer {
+class ErofsWriter : public LayerConsumer {
  public:
   // `data`, `meta`: empty files open for writing; they stay the caller's, who keeps them open.
   ErofsWriter(int data, int meta, const LayerWriterLimits& limits);
@@ -31,9 +32,8 @@ class ErofsWriter : public TarConsumer {
   Status OnData(uint64_t offset, absl::string_view bytes) override;
   Status OnEntryEnd() override;
 
-  // Between OnEntry and OnEntryEnd: where in `data` the entry's content begins; none when it does
-  // not lie there.
-  std::optional<uint64_t> PlaceInData() const;
+  // In `data`; contents of small files are elsewhere.
+  std::optional<ContentPlace> Place() const override;
 
   struct Result {
     uint64_t data_bytes = 0;  // length of data, holes included

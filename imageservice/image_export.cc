@@ -74,9 +74,8 @@ class Exporter {
 
   StatusOr<uint64_t> TarBytes(const std::string& layer) const {
     ASSIGN_OR_RETURN(const LayerInfo info, store_->Layer(layer));
-    if (info.form == LayerForm::kErofs) return info.tar_bytes;
-    return absl::FailedPreconditionError(absl::StrCat(
-        "layer ", layer, " lies here as a directory, from which no archive can be made again"));
+    RETURN_IF_ERROR(CheckHasArchive(info));
+    return info.tar_bytes;
   }
 
   Status ChooseManifest(ExportedImage* exported) const {

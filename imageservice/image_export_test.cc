@@ -109,9 +109,26 @@ TEST_F(ImageExportTest, SharedLayersAreInItOnce) {
   EXPECT_EQ(Reimport(*path).size(), 2u);
 }
 
+TEST_F(ImageExportTest, BothFormsGiveTheSameArchive) {
+  registry_.Add("a/b", "1", TwoLayers(1));
+  ASSERT_TRUE(Pull(Name("a/b:1")).ok());
+  const auto erofs = Export({Name("a/b:1")});
+  ASSERT_TRUE(erofs.ok()) << erofs.status();
+  const std::string archive = ReadText(*erofs);
+  ASSERT_TRUE(store_->Remove(Name("a/b:1")).ok());
+  store_->FlushDeletions();
+  options_.layer_form = LayerForm::kDirectory;
+  puller_ = std::make_unique<Puller>(store_.get(), options_);
+  ASSERT_TRUE(Pull(Name("a/b:1")).ok());
+  const auto directory = Export({Name("a/b:1")});
+  ASSERT_TRUE(directory.ok()) << directory.status();
+  EXPECT_TRUE(ReadText(*directory) == archive);
+}
+
 TEST_F(ImageExportTest, SaysWhatItCannotExport) {
   EXPECT_EQ(Export({"nothing:1"}).status().code(), absl::StatusCode::kNotFound);
-  const TestImage image = TwoLayers(1);
+  TestImage image;
+  image.AddLayer(TarArchive().File("f", "first").File("f", "second").Finish());
   registry_.Add("a/b", "1", image);
   options_.layer_form = LayerForm::kDirectory;
   puller_ = std::make_unique<Puller>(store_.get(), options_);

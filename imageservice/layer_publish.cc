@@ -1,9 +1,7 @@
 #include "imageservice/layer_publish.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -16,6 +14,7 @@
 #include "absl/strings/strip.h"
 
 #include "imageservice/erofs_verify.h"
+#include "imageservice/tree_walk.h"
 #include "runtime/linux/file.h"
 
 namespace gantry::images {
@@ -59,33 +58,42 @@ Status PrepareErofs(int folder, int meta, LayerInfo* info) {
   return absl::OkStatus();
 }
 
-Status MarkListed(int folder, int tree) {
-  StatusOr<UniqueFd> file = OpenAt(folder, kOpaqueList, kUntrusted);
-  if (ErrnoOf(file.status()) == ENOENT) return absl::OkStatus();
-  RETURN_IF_ERROR(file.status());
-  ASSIGN_OR_RETURN(const std::string list, ReadAll(file->get(), kOpaqueList, kMaxOpaqueList));
-  const std::vector<std::string> paths =
-      absl::StrSplit(absl::StripSuffix(list, absl::string_view("\0", 1)), '\0');
-  if (!list.empty()) RETURN_IF_ERROR(MarkOpaque(tree, paths));
-  if (unlinkat(folder, kOpaqueList, 0) != 0) return SyscallError("unlink", kOpaqueList);
-  return absl::OkStatus();
+// Without a recipe, or with an empty one, the archive cannot be made again.
+Status PrepareTree(int folder, LayerInfo* info) {
+  RETURN_IF_ERROR(MarkListed(folder));
+  const StatusOr<UniqueFd> recipe = OpenAt(folder, kLayerRecipe, kUntrusted);
+  if (ErrnoOf(recipe.status()) == ENOENT) return absl::OkStatus();
+  RETURN_IF_ERROR(recipe.status());
+  ASSIGN_OR_RETURN(info->recipe_bytes, SyncFile(recipe->get(), kLayerRecipe));
+  if (info->recipe_bytes > 0) return absl::OkStatus();
+  return unlinkat(folder, kLayerRecipe, 0) == 0 ? absl::OkStatus()
+                                                : SyscallError("unlink", kLayerRecipe);
 }
 
 }  // namespace
 
 Status MarkOpaque(int tree, const std::vector<std::string>& paths) {
   for (const std::string& path : paths) {
-    open_how how = {};
-    how.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
-    const char* name = path.empty() ? "." : path.c_str();
-    UniqueFd fd(static_cast<int>(syscall(SYS_openat2, tree, name, &how, sizeof(how))));
+    const UniqueFd fd = OpenWithoutLinks(tree, path, O_RDONLY | O_DIRECTORY);
     const std::string shown = absl::CHexEscape(path.substr(0, 256));
     if (!fd.valid()) return SyscallError("openat2", shown);
     if (fsetxattr(fd.get(), "trusted.overlay.opaque", "y", 1, 0) != 0) {
       return SyscallError("fsetxattr trusted.overlay.opaque", shown);
     }
   }
+  return absl::OkStatus();
+}
+
+Status MarkListed(int folder) {
+  ASSIGN_OR_RETURN(const UniqueFd tree, OpenAt(folder, kLayerTree, kDirectory));
+  StatusOr<UniqueFd> file = OpenAt(folder, kOpaqueList, kUntrusted);
+  if (ErrnoOf(file.status()) == ENOENT) return absl::OkStatus();
+  RETURN_IF_ERROR(file.status());
+  ASSIGN_OR_RETURN(const std::string list, ReadAll(file->get(), kOpaqueList, kMaxOpaqueList));
+  const std::vector<std::string> paths =
+      absl::StrSplit(absl::StripSuffix(list, absl::string_view("\0", 1)), '\0');
+  if (!list.empty()) RETURN_IF_ERROR(MarkOpaque(tree.get(), paths));
+  if (unlinkat(folder, kOpaqueList, 0) != 0) return SyscallError("unlink", kOpaqueList);
   return absl::OkStatus();
 }
 
@@ -97,13 +105,10 @@ Status PrepareLayer(const std::string& staging, LayerInfo* info) {
   } else if (ErrnoOf(meta.status()) != ENOENT) {
     return meta.status();
   } else {
-    ASSIGN_OR_RETURN(const UniqueFd tree, OpenAt(folder.get(), kLayerTree, kDirectory));
-    RETURN_IF_ERROR(MarkListed(folder.get(), tree.get()));
+    RETURN_IF_ERROR(PrepareTree(folder.get(), info));
   }
   if (info->usage.bytes == 0 || info->usage.inodes == 0) {
-    const bool erofs = info->form == LayerForm::kErofs;
-    ASSIGN_OR_RETURN(const TreeUsage measured,
-                     MeasureTree(erofs ? staging : absl::StrCat(staging, "/", kLayerTree)));
+    ASSIGN_OR_RETURN(const TreeUsage measured, MeasureTree(staging));
     if (info->usage.bytes == 0) info->usage.bytes = measured.bytes;
     if (info->usage.inodes == 0) info->usage.inodes = measured.inodes;
   }

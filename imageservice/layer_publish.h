@@ -14,11 +14,15 @@ namespace gantry::images {
 // hostile bytes: no link is followed, nothing above reached.
 Status MarkOpaque(int tree, const std::vector<std::string>& paths);
 
+// The same for the directories that the file `opaque` in `folder` names (NUL-separated), of the
+// tree in its fs/; then the file is deleted. OK when there is none.
+Status MarkListed(int folder);
+
 // Makes what an unpacker left in the folder `staging` a layer: checks it, measures it, writes its
 // record, and returns once all of it is durable but for the folder's name. `info`: digest and
 // diffID are given, the rest is filled in (a usage that is given stays). The form is what lies
 // there: with a file `meta` EROFS, which is verified as bytes of a process that nobody trusts; else
-// a tree in fs/, whose opaque directories the file `opaque` names (NUL-separated, may be absent).
+// a tree in fs/, with MarkListed's list, and `recipe` where its archive can be made again.
 Status PrepareLayer(const std::string& staging, LayerInfo* info);
 
 }  // namespace gantry::images

@@ -25,12 +25,12 @@ std::string Encode(const LayerInfo& info) {
                            {"bytes", info.usage.bytes},
                            {"inodes", info.usage.inodes},
                            {"made_at_ns", info.made_at_ns}};
+  if (info.recipe_bytes > 0) record["recipe_bytes"] = info.recipe_bytes;
   if (info.form == LayerForm::kErofs) {
     record["version"] = 2;  // unknown to what knows directories only
     record["form"] = LayerFormName(info.form);
     record["data_bytes"] = info.data_bytes;
     record["meta_bytes"] = info.meta_bytes;
-    record["recipe_bytes"] = info.recipe_bytes;
   }
   return DumpJson(record);
 }
@@ -85,8 +85,9 @@ StatusOr<LayerInfo> ReadLayerRecord(int folder) {
   if (info.form == LayerForm::kErofs) {
     RETURN_IF_ERROR(CheckSize(folder, kLayerData, info.data_bytes));
     RETURN_IF_ERROR(CheckSize(folder, kLayerMeta, info.meta_bytes));
-    RETURN_IF_ERROR(CheckSize(folder, kLayerRecipe, info.recipe_bytes));
   }
+  if (info.form == LayerForm::kErofs || info.recipe_bytes > 0)
+    RETURN_IF_ERROR(CheckSize(folder, kLayerRecipe, info.recipe_bytes));
   return info;
 }
 

@@ -14,8 +14,8 @@ namespace gantry::images {
 // How a layer lies on disk. Both forms show the same tree.
 enum class LayerForm {
   kDirectory,  // <layer>/fs/ is the tree
-  kErofs,  // <layer>/meta and <layer>/data (erofs_writer.h), with <layer>/recipe (tar_recipe.h);
-           // mounted on <layer>/fs, where the workshop sees it and nobody else
+  kErofs,      // <layer>/meta and <layer>/data (erofs_writer.h), mounted on <layer>/fs, where the
+               // workshop sees it and nobody else
 };
 
 // "directory", "erofs".
@@ -27,10 +27,11 @@ struct LayerInfo {
   LayerForm form = LayerForm::kDirectory;
   uint64_t tar_bytes = 0;  // length of that stream; 0: not known
   TreeUsage usage;         // bytes and inodes that it takes on disk
+  // Size of <layer>/recipe (tar_recipe.h); 0: its archive cannot be made again.
+  uint64_t recipe_bytes = 0;
   // kErofs: sizes of its files.
   uint64_t data_bytes = 0;
   uint64_t meta_bytes = 0;
-  uint64_t recipe_bytes = 0;
   int64_t made_at_ns = 0;  // tells one publication of a digest from the next
 };
 

@@ -19,7 +19,9 @@
 #include "imageservice/blob_ring.h"
 #include "imageservice/child_process.h"
 #include "imageservice/digester.h"
+#include "imageservice/layer_publish.h"
 #include "imageservice/layer_transfer.h"
+#include "imageservice/tree_compare.h"
 #include "imageservice/unpacker_reply.h"
 #include "runtime/linux/file.h"
 #include "runtime/linux/unix_socket.h"
@@ -29,16 +31,19 @@ namespace {
 
 constexpr auto kSilence = std::chrono::seconds(300);  // of the disk
 constexpr size_t kCompared = 1 << 20;
+constexpr int kDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 
 bool Cancelled(const LayerTarOptions& options) { return options.cancelled && options.cancelled(); }
 
-StatusOr<std::string> FolderOf(const ImageStore& store, const std::string& digest) {
+struct KeptLayer {
+  LayerInfo info;
+  std::string folder;
+};
+
+StatusOr<KeptLayer> Find(const ImageStore& store, const std::string& digest) {
   ASSIGN_OR_RETURN(const LayerInfo info, store.Layer(digest));
-  if (info.form == LayerForm::kErofs && info.recipe_bytes > 0)
-    return std::filesystem::path(store.LayerPath(digest)).parent_path().string();
-  return absl::FailedPreconditionError(
-      absl::StrCat("layer ", digest, " lies here as a directory: pull its image again with ",
-                   "image.layer_form \"erofs\""));
+  RETURN_IF_ERROR(CheckHasArchive(info));
+  return KeptLayer{info, std::filesystem::path(store.LayerPath(digest)).parent_path()};
 }
 
 // A gantry-unpacker that packs, and the end of the ring that its archive comes out of.
@@ -48,20 +53,23 @@ struct Packer {
   BlobRingReader ring;
 };
 
-StatusOr<Packer> StartPacker(const std::string& folder, const std::string& binary) {
-  ASSIGN_OR_RETURN(const UniqueFd data,
-                   OpenAt(AT_FDCWD, absl::StrCat(folder, "/", kLayerData), O_RDONLY | O_NOFOLLOW));
-  ASSIGN_OR_RETURN(const UniqueFd recipe, OpenAt(AT_FDCWD, absl::StrCat(folder, "/", kLayerRecipe),
-                                                 O_RDONLY | O_NOFOLLOW));
+StatusOr<Packer> StartPacker(const KeptLayer& layer, const std::string& binary) {
+  const bool erofs = layer.info.form == LayerForm::kErofs;
+  ASSIGN_OR_RETURN(const UniqueFd folder, OpenAt(AT_FDCWD, layer.folder, kDirectory));
+  ASSIGN_OR_RETURN(const UniqueFd contents,
+                   erofs ? OpenAt(folder.get(), kLayerData, O_RDONLY | O_NOFOLLOW)
+                         : OpenAt(folder.get(), kLayerTree, kDirectory));
+  ASSIGN_OR_RETURN(const UniqueFd recipe,
+                   OpenAt(folder.get(), kLayerRecipe, O_RDONLY | O_NOFOLLOW));
   ASSIGN_OR_RETURN(BlobRing ends, MakeBlobRing());
   ASSIGN_OR_RETURN(auto control, SocketPair(SOCK_SEQPACKET));
   // A packer that waits for a dead disk must not be waited for.
   RETURN_IF_ERROR(LimitRingWait(ends.reader_socket, kSilence));
-  ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(binary, {"tar"},
+  ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(binary, {erofs ? "tar" : "tree-tar"},
                                                              {{control.second.get(), 3},
                                                               {ends.writer_memory.get(), 4},
                                                               {ends.writer_socket.get(), 5},
-                                                              {data.get(), 6},
+                                                              {contents.get(), 6},
                                                               {recipe.get(), 7}}));
   ASSIGN_OR_RETURN(BlobRingReader ring, BlobRingReader::Open(std::move(ends.reader_memory),
                                                              std::move(ends.reader_socket)));
@@ -112,6 +120,17 @@ Status CompareFiles(const std::string& kept, const std::string& made, const char
   }
 }
 
+Status CompareUnpackedTree(const std::string& kept, const std::string& made,
+                           const LayerTarOptions& options) {
+  RETURN_IF_ERROR(CompareFiles(kept, made, kLayerRecipe, options));
+  ASSIGN_OR_RETURN(const UniqueFd folder, OpenAt(AT_FDCWD, made, kDirectory));
+  RETURN_IF_ERROR(MarkListed(folder.get()));
+  ASSIGN_OR_RETURN(const UniqueFd tree, OpenAt(folder.get(), kLayerTree, kDirectory));
+  ASSIGN_OR_RETURN(const UniqueFd kept_tree,
+                   OpenAt(AT_FDCWD, absl::StrCat(kept, "/", kLayerTree), kDirectory));
+  return CompareTrees(kept_tree.get(), tree.get(), options.cancelled);
+}
+
 // The end of an unpacker that was fed to the end.
 Status AwaitUnpacked(LayerTransfer* transfer, const LayerTarOptions& options) {
   transfer->SetDownloaded(absl::OkStatus());
@@ -126,11 +145,19 @@ Status AwaitUnpacked(LayerTransfer* transfer, const LayerTarOptions& options) {
 
 }  // namespace
 
+Status CheckHasArchive(const LayerInfo& info) {
+  if (info.recipe_bytes > 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "layer ", info.digest, " lies here as a directory from which its archive cannot be made ",
+      "again, as the archive has a file twice or an older version unpacked it: remove its images ",
+      "and pull them again, with image.layer_form \"erofs\" if that does not help"));
+}
+
 Status ReadLayerTar(const ImageStore& store, const std::string& digest,
                     const LayerTarOptions& options,
                     absl::FunctionRef<Status(absl::string_view)> sink) {
-  ASSIGN_OR_RETURN(const std::string folder, FolderOf(store, digest));
-  ASSIGN_OR_RETURN(Packer packer, StartPacker(folder, options.unpacker_binary));
+  ASSIGN_OR_RETURN(const KeptLayer layer, Find(store, digest));
+  ASSIGN_OR_RETURN(Packer packer, StartPacker(layer, options.unpacker_binary));
   while (true) {
     if (Cancelled(options)) return absl::CancelledError("cancelled");
     const StatusOr<std::span<const char>> bytes = packer.ring.Next();
@@ -141,10 +168,11 @@ Status ReadLayerTar(const ImageStore& store, const std::string& digest,
 }
 
 Status VerifyLayer(ImageStore* store, const std::string& digest, const LayerTarOptions& options) {
-  ASSIGN_OR_RETURN(const LayerInfo info, store->Layer(digest));
-  ASSIGN_OR_RETURN(const std::string folder, FolderOf(*store, digest));
-  ASSIGN_OR_RETURN(std::unique_ptr<LayerTransfer> again,
-                   LayerTransfer::Start(store, {.binary = options.unpacker_binary}));
+  ASSIGN_OR_RETURN(const KeptLayer layer, Find(*store, digest));
+  const LayerInfo& info = layer.info;
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<LayerTransfer> again,
+      LayerTransfer::Start(store, {.binary = options.unpacker_binary, .form = info.form}));
   ASSIGN_OR_RETURN(BlobRingWriter ring,
                    BlobRingWriter::Open(again->TakeRingMemory(), again->TakeRingSocket()));
   ASSIGN_OR_RETURN(Digester digester, Digester::Make(info.diff_id));
@@ -161,8 +189,10 @@ Status VerifyLayer(ImageStore* store, const std::string& digest, const LayerTarO
   }
   if (unpacking.ok()) unpacking = ring.Finish();
   RETURN_IF_ERROR(AwaitUnpacked(again.get(), options));
+  if (info.form == LayerForm::kDirectory)
+    return CompareUnpackedTree(layer.folder, again->staging(), options);
   for (const char* name : {kLayerMeta, kLayerData, kLayerRecipe})
-    RETURN_IF_ERROR(CompareFiles(folder, again->staging(), name, options));
+    RETURN_IF_ERROR(CompareFiles(layer.folder, again->staging(), name, options));
   return absl::OkStatus();
 }
 

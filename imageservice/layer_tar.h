@@ -19,16 +19,21 @@ struct LayerTarOptions {
   std::function<bool()> cancelled;  // asked now and then; true ends the work with kCancelled
 };
 
+// OK, or kFailedPrecondition saying why the layer's archive cannot be made again.
+Status CheckHasArchive(const LayerInfo& info);
+
 // Makes the layer's archive again; `sink` takes its bytes in order. The layer must be held or in an
-// image meanwhile. kFailedPrecondition: it is a directory, from which no archive can be made again;
-// kNotFound; kDataLoss: its files are damaged; kUnavailable: the disk does not answer for minutes.
+// image meanwhile. kFailedPrecondition: its archive cannot be made again, because it is a directory
+// and the archive has a file twice, or an older Gantry made it; kNotFound; kDataLoss: its files are
+// damaged; kUnavailable: the disk does not answer for minutes.
 Status ReadLayerTar(const ImageStore& store, const std::string& digest,
                     const LayerTarOptions& options,
                     absl::FunctionRef<Status(absl::string_view)> sink);
 
 // Proves that what is on disk is what the digest names: the archive made again has the layer's
-// diffID, and unpacked once more gives the very files that lie there. Takes the layer's space on
-// disk a second time while it works. OK, or kDataLoss saying what differs, or as ReadLayerTar.
+// diffID, and unpacked once more gives the very files, or the very tree, that lie there. Takes the
+// layer's space on disk a second time while it works. OK, or kDataLoss saying what differs, or as
+// ReadLayerTar.
 Status VerifyLayer(ImageStore* store, const std::string& digest, const LayerTarOptions& options);
 
 }  // namespace gantry::images

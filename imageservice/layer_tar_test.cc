@@ -29,6 +29,10 @@ class LayerTarTest : public PullTest {
     EXPECT_TRUE(pulled.ok()) << pulled.status();
     return image.layers()[0].digest;
   }
+  void Remove() {
+    ASSERT_TRUE(store_->Remove(absl::StrCat(server_.host(), "/a/b:1")).ok());
+    store_->FlushDeletions();
+  }
   LayerTarOptions Options() const { return {options_.unpacker_binary, nullptr}; }
   void Flip(const std::string& layer, const char* name, off_t at) {
     const auto path = std::filesystem::path(store_->LayerPath(layer)).parent_path() / name;
@@ -43,19 +47,46 @@ class LayerTarTest : public PullTest {
   TestServer server_;
 };
 
+// What an archive can have, but for files that come twice.
+std::string ManyThings() {
+  TarArchive tar;
+  tar.Directory("d", 02750).File("d/small", "s", 04755).File("d/big", std::string(300'000, 'b'));
+  tar.Symlink("l", "d")
+      .HardLink("h", "d/big")
+      .File("l/through", "a link")
+      .File("d/.wh.gone", "not empty");
+  tar.File("o/.wh..wh..opq", "").File("o/f", "").File(".wh..wh.plnk", std::string(9'000, '3'));
+  tar.Pax({{"path", std::string(200, 'p')}, {"SCHILY.xattr.user.a", "b"}});
+  tar.File("x", std::string(5'000, '4')).Add({.name = "null", .type = '3', .major = 1, .minor = 3});
+  tar.Add({.name = "fifo", .type = '6'});
+  tar.Pax({{"GNU.sparse.major", "1"},
+           {"GNU.sparse.minor", "0"},
+           {"GNU.sparse.name", "holes"},
+           {"GNU.sparse.realsize", "1000000"}});
+  const std::string map = "2\n0\n4096\n500000\n8192\n";
+  tar.File("GNUSparseFile.0/holes",
+           map + std::string(512 - map.size(), '\0') + std::string(4096 + 8192, '5'));
+  return tar.Finish() + std::string(10'240, '\0');
+}
+
 TEST_F(LayerTarTest, GivesTheArchiveBack) {
-  const std::string tar = TarWithFile("big", 9'000'000);
-  const std::string layer = PullLayer(tar);
-  EXPECT_EQ(store_->Layer(layer)->tar_bytes, tar.size());
-  std::string again;
-  const Status read = ReadLayerTar(*store_, layer, Options(), [&](absl::string_view bytes) {
-    again.append(bytes.data(), bytes.size());
-    return absl::OkStatus();
-  });
-  EXPECT_TRUE(read.ok()) << read;
-  EXPECT_TRUE(again == tar);
-  const Status verified = VerifyLayer(store_.get(), layer, Options());
-  EXPECT_TRUE(verified.ok()) << verified;
+  for (const LayerForm form : {LayerForm::kErofs, LayerForm::kDirectory}) {
+    for (const std::string& tar :
+         {TarWithFile("big", 9'000'000), ManyThings(), TarArchive().Finish()}) {
+      const std::string layer = PullLayer(tar, form);
+      EXPECT_EQ(store_->Layer(layer)->tar_bytes, tar.size());
+      std::string again;
+      const Status read = ReadLayerTar(*store_, layer, Options(), [&](absl::string_view bytes) {
+        again.append(bytes.data(), bytes.size());
+        return absl::OkStatus();
+      });
+      EXPECT_TRUE(read.ok()) << LayerFormName(form) << read;
+      EXPECT_TRUE(again == tar) << LayerFormName(form);
+      const Status verified = VerifyLayer(store_.get(), layer, Options());
+      EXPECT_TRUE(verified.ok()) << LayerFormName(form) << verified;
+      Remove();
+    }
+  }
 }
 
 TEST_F(LayerTarTest, Row70WhatIsNotAsTheDigestSaysIsFound) {
@@ -70,16 +101,63 @@ TEST_F(LayerTarTest, Row70WhatIsNotAsTheDigestSaysIsFound) {
     Flip(layer, c.file, c.at);
     const Status found = VerifyLayer(store_.get(), layer, Options());
     EXPECT_EQ(found.code(), absl::StatusCode::kDataLoss) << c.file << ": " << found;
-    ASSERT_TRUE(store_->Remove(absl::StrCat(server_.host(), "/a/b:1")).ok());
-    store_->FlushDeletions();
+    Remove();
   }
 }
 
-TEST_F(LayerTarTest, NeedsTheErofsForm) {
-  const std::string layer = PullLayer(TarWithFile("f", 1000), LayerForm::kDirectory);
+TEST_F(LayerTarTest, Row70InADirectoryToo) {
+  struct Case {
+    const char* shell;  // in fs/
+    const char* found;
+  };
+  const Case cases[] = {
+      {"printf x | dd of=d/big bs=1 seek=200000 conv=notrunc status=none && touch -d @1000000 "
+       "d/big",
+       "digest"},
+      {"printf x >>d/big && touch -d @1000000 d/big", "its size is another one"},
+      {"truncate -s 9 d/big", "behind the end"},
+      {"rm d/big", "\"d/big\" is no file"},
+      {"rm o/f && touch -d @0 o", "\"o/f\": it is missing"},
+      {"touch o/zzz && touch -d @0 o", "\"o/zzz\": it is in no archive"},
+      {"chmod 0755 d/small", "\"d/small\": its mode"},
+      {"chown 7:7 d", "\"d\": its owner"},
+      {"touch -d @7 .", "\".\": its time"},
+      {"touch -d @7 d", "\"d\": its time"},
+      {"python3 -c 'import os; os.setxattr(\"d\", \"user.b\", b\"c\")'",
+       "\"d\": it has other extended attributes"},
+      {"python3 -c 'import os; os.removexattr(\"o\", \"trusted.overlay.opaque\")'",
+       "\"o\": it has other extended attributes"},
+      {"cp -p h other && mv other h && touch -d @0 .", "it has another number of names"},
+      {"ln -sfn o l && touch -h -d @1000000 l && touch -d @0 .", "\"l\": it leads elsewhere"},
+      {"rm null && mknod -m 644 null c 1 5 && touch -d @1000000 null && touch -d @0 .",
+       "\"null\": it is another device"},
+      {"rm fifo && touch fifo && touch -d @0 .", "\"fifo\": it is of another type"},
+  };
+  for (const Case& c : cases) {
+    const std::string layer = PullLayer(ManyThings(), LayerForm::kDirectory);
+    const std::string command = absl::StrCat("cd ", store_->LayerPath(layer), " && ", c.shell);
+    ASSERT_EQ(system(command.c_str()), 0) << command;
+    const Status found = VerifyLayer(store_.get(), layer, Options());
+    EXPECT_EQ(found.code(), absl::StatusCode::kDataLoss) << c.shell << ": " << found;
+    EXPECT_THAT(std::string(found.message()), HasSubstr(c.found)) << c.shell;
+    Remove();
+  }
+  const std::string layer = PullLayer(ManyThings(), LayerForm::kDirectory);
+  Flip(layer, "recipe", 30);
+  EXPECT_EQ(VerifyLayer(store_.get(), layer, Options()).code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(LayerTarTest, ADirectoryOfAnArchiveThatReplacesAFileHasNoWayBack) {
+  const TarArchive tar = TarArchive().File("f", "first").File("f", "second");
+  const std::string layer = PullLayer(TarArchive(tar).Finish(), LayerForm::kDirectory);
   const Status status = VerifyLayer(store_.get(), layer, Options());
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("layer_form"));
+  const auto folder = std::filesystem::path(store_->LayerPath(layer)).parent_path();
+  EXPECT_FALSE(std::filesystem::exists(folder / "recipe"));
+  Remove();
+  const std::string erofs = PullLayer(TarArchive(tar).Finish());
+  EXPECT_TRUE(VerifyLayer(store_.get(), erofs, Options()).ok());
   EXPECT_EQ(VerifyLayer(store_.get(), "sha256:" + std::string(64, '0'), Options()).code(),
             absl::StatusCode::kNotFound);
 }

@@ -1,7 +1,6 @@
 #include "imageservice/layer_tree.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -25,16 +24,6 @@ constexpr size_t kMaxKnown = 128;  // descriptors kept of directories seen latel
 constexpr size_t kMaxRemembered = 256u << 20;
 constexpr long kFchmodat2 = 452;  // on every architecture; glibc 2.36 has no name for it
 constexpr int kPathDirectory = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-
-// A directory below `root`, by a path without links. -1 with errno when it is not (or no longer)
-// one.
-UniqueFd OpenBeneath(int root, const std::string& path) {
-  open_how how = {};
-  how.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
-  const char* name = path.empty() ? "." : path.c_str();
-  return UniqueFd(static_cast<int>(syscall(SYS_openat2, root, name, &how, sizeof(how))));
-}
 
 }  // namespace
 
@@ -179,6 +168,9 @@ Status LayerTree::MakeDirectory(const LayerDirectory& parent, const std::string&
 
 Status LayerTree::Clear(const LayerDirectory& parent, const std::string& name) {
   known_.clear();
+  struct stat st;
+  if (fstatat(parent.fd.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0)
+    content_replaced_ = content_replaced_ || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
   const std::string path = parent.Child(name);
   opaque_.erase(path);
   for (auto it = opaque_.lower_bound(path + "/");
@@ -203,7 +195,7 @@ Status LayerTree::CountInode() {
 StatusOr<std::vector<std::string>> LayerTree::Finish() {
   known_.clear();
   for (const auto& [path, time] : times_) {
-    UniqueFd fd = OpenBeneath(root_, path);
+    UniqueFd fd = OpenWithoutLinks(root_, path, O_RDONLY | O_DIRECTORY);
     if (!fd.valid() && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
       continue;  // replaced
     if (!fd.valid()) return SyscallError("openat2", path);
@@ -213,7 +205,7 @@ StatusOr<std::vector<std::string>> LayerTree::Finish() {
   }
   std::vector<std::string> opaque;
   for (const std::string& path : opaque_) {
-    if (OpenBeneath(root_, path).valid()) opaque.push_back(path);
+    if (OpenWithoutLinks(root_, path, O_RDONLY | O_DIRECTORY).valid()) opaque.push_back(path);
   }
   return opaque;
 }

@@ -57,6 +57,9 @@ class LayerTree {
   // True for an overlayfs whiteout, a character device 0:0; only we make those here.
   static bool IsWhiteout(int parent, const std::string& name);
 
+  // True: a file, or a directory with all below it, was removed for a later entry of its name.
+  bool content_replaced() const { return content_replaced_; }
+
   void MarkOpaque(const std::string& path) { opaque_.insert(path); }
   // Directory times are set at the end, since every entry below changes them.
   Status SetTime(const std::string& path, const TarTime& time);
@@ -76,6 +79,7 @@ class LayerTree {
   const uint64_t max_inodes_;
   uint64_t inodes_ = 0;
   size_t remembered_bytes_ = 0;
+  bool content_replaced_ = false;
   // Valid as long as nothing is removed: what exists is never led elsewhere by what is added.
   absl::flat_hash_map<std::string, std::shared_ptr<const LayerDirectory>> known_;
   absl::flat_hash_map<std::string, TarTime> times_;

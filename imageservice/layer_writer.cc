@@ -80,8 +80,13 @@ Status LayerWriter::OnEntry(const TarEntry& entry) {
 }
 
 Status LayerWriter::WriteWhiteout(const LayerDirectory& parent, const std::string& name) {
-  if (mknodat(parent.fd.get(), name.c_str(), S_IFCHR, makedev(0, 0)) == 0)
+  if (mknodat(parent.fd.get(), name.c_str(), S_IFCHR, makedev(0, 0)) == 0) {
+    timespec times[2];
+    FillTimes(TarTime(), times);  // the same for every unpack
+    if (utimensat(parent.fd.get(), name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
+      return WriteError("utimens", name);
     return tree_.CountInode();
+  }
   if (errno != EEXIST) return WriteError("mknod", name);
   // The layer has its own entry of this name: that one stays, and hides what is below like any
   // entry; a directory needs the mark.
@@ -191,6 +196,7 @@ Status LayerWriter::OpenFile(const LayerDirectory& parent, const std::string& na
     if (!file_.valid()) return WriteError("open", name);
   }
   entry_ = entry;
+  file_path_ = parent.Child(name);
   written_to_ = flushed_to_ = 0;
   return tree_.CountInode();
 }
@@ -226,10 +232,16 @@ Status LayerWriter::OnEntryEnd() {
   return absl::OkStatus();
 }
 
+std::optional<ContentPlace> LayerWriter::Place() const {
+  if (!file_.valid()) return std::nullopt;
+  return ContentPlace{file_path_, 0};
+}
+
 StatusOr<LayerWriter::Result> LayerWriter::Finish() {
   file_.Reset();
   Result result;
   ASSIGN_OR_RETURN(result.opaque, tree_.Finish());
+  result.content_replaced = tree_.content_replaced();
   return result;
 }
 

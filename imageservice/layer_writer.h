@@ -10,9 +10,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "imageservice/content_place.h"
 #include "imageservice/layer_path.h"
 #include "imageservice/layer_reader.h"
 #include "imageservice/layer_rules.h"
@@ -25,7 +27,7 @@ namespace gantry::images {
 // One thread; needs CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD and SETFCAP. An error leaves a
 // partial tree for the caller to delete. kInvalidArgument: the entry is against the rules;
 // kResourceExhausted: disk full or over a limit.
-class LayerWriter : public TarConsumer {
+class LayerWriter : public LayerConsumer {
  public:
   // `root`: an empty directory that nobody else can reach; stays the caller's, who keeps it open.
   LayerWriter(int root, const LayerWriterLimits& limits);
@@ -33,9 +35,11 @@ class LayerWriter : public TarConsumer {
   Status OnEntry(const TarEntry& entry) override;
   Status OnData(uint64_t offset, absl::string_view bytes) override;
   Status OnEntryEnd() override;
+  std::optional<ContentPlace> Place() const override;
 
   struct Result {
     std::vector<std::string> opaque;  // paths below the root; "" is the root itself
+    bool content_replaced = false;    // a place that Place named has other content now, or none
   };
   // Call once after the last entry.
   StatusOr<Result> Finish();
@@ -57,6 +61,7 @@ class LayerWriter : public TarConsumer {
   LayerTree tree_;
   TarEntry entry_;  // of the file being written
   UniqueFd file_;
+  std::string file_path_;    // below the root
   uint64_t written_to_ = 0;  // end of the last data
   uint64_t flushed_to_ = 0;
   uint64_t since_check_ = 0;

@@ -1,6 +1,8 @@
 #include "imageservice/tar_recipe.h"
 
 #include <endian.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -11,15 +13,21 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 #include "imageservice/layer_rules.h"
+#include "imageservice/tree_walk.h"
+#include "runtime/linux/unique_fd.h"
 
 namespace gantry::images {
 namespace {
 
+using Sink = absl::FunctionRef<Status(absl::string_view)>;
+
 constexpr size_t kMaxLiteral = 64 << 10;
 constexpr size_t kPiece = 256 << 10;
+constexpr size_t kMaxPath = 65535;
 constexpr int kWindowLog = 20;
 
 struct FreeCompressor {
@@ -50,14 +58,15 @@ Status Damaged(absl::string_view why) {
 
 struct TarRecipeWriter::State {
   int fd = -1;
-  ErofsWriter* writer = nullptr;
+  LayerConsumer* writer = nullptr;
   std::unique_ptr<ZSTD_CCtx, FreeCompressor> compressor;
   std::vector<char> out = std::vector<char>(ZSTD_CStreamOutSize());
   uint64_t written = 0;
   std::string literal;
-  // The last run of `data`, not written yet.
+  // The last run of contents, not written yet, and the file that it is read from.
   uint64_t run_offset = 0, run_length = 0;
-  std::optional<uint64_t> place;  // of the current file in `data`
+  std::string run_file;
+  std::optional<ContentPlace> place;  // of the current entry
 
   Status Compress(absl::string_view bytes, ZSTD_EndDirective directive) {
     ZSTD_inBuffer in = {bytes.data(), bytes.size(), 0};
@@ -92,8 +101,19 @@ struct TarRecipeWriter::State {
     literal.append(bytes.data(), bytes.size());
     return literal.size() >= kMaxLiteral ? FlushLiteral() : absl::OkStatus();
   }
+  // From now on runs are of this file.
+  Status File(const std::string& path) {
+    RETURN_IF_ERROR(FlushRun());
+    if (path.size() > kMaxPath) return absl::InvalidArgumentError("a path is too long");
+    std::string record = "F";
+    AppendNumber(path.size(), 2, &record);
+    record += path;
+    run_file = path;
+    return Compress(record, ZSTD_e_continue);
+  }
   Status Run(uint64_t offset, uint64_t length) {
     RETURN_IF_ERROR(FlushLiteral());
+    if (place->file != run_file) RETURN_IF_ERROR(File(place->file));
     if (run_length == 0 || run_offset + run_length != offset) {
       RETURN_IF_ERROR(FlushRun());
       run_offset = offset;
@@ -107,7 +127,7 @@ TarRecipeWriter::TarRecipeWriter(std::unique_ptr<State> state) : state_(std::mov
 TarRecipeWriter::~TarRecipeWriter() = default;
 
 StatusOr<std::unique_ptr<TarRecipeWriter>> TarRecipeWriter::Create(int recipe,
-                                                                   ErofsWriter* writer) {
+                                                                   LayerConsumer* writer) {
   auto state = std::make_unique<State>();
   state->fd = recipe;
   state->writer = writer;
@@ -126,13 +146,13 @@ Status TarRecipeWriter::OnStructure(absl::string_view bytes) { return state_->Li
 
 Status TarRecipeWriter::OnEntry(const TarEntry& entry) {
   RETURN_IF_ERROR(state_->writer->OnEntry(entry));
-  state_->place = state_->writer->PlaceInData();
+  state_->place = state_->writer->Place();
   return absl::OkStatus();
 }
 
 Status TarRecipeWriter::OnData(uint64_t offset, absl::string_view bytes) {
   RETURN_IF_ERROR(state_->writer->OnData(offset, bytes));
-  if (state_->place.has_value()) return state_->Run(*state_->place + offset, bytes.size());
+  if (state_->place.has_value()) return state_->Run(state_->place->offset + offset, bytes.size());
   return state_->Literal(bytes);
 }
 
@@ -196,51 +216,93 @@ class Records {
   bool ended_ = false;
 };
 
-Status CopyRun(int data, uint64_t offset, uint64_t length,
-               absl::FunctionRef<Status(absl::string_view)> sink) {
-  std::vector<char> buffer(static_cast<size_t>(std::min<uint64_t>(length, kPiece)));
-  while (length > 0) {
-    const size_t wanted = static_cast<size_t>(std::min<uint64_t>(length, buffer.size()));
-    const ssize_t n = pread(data, buffer.data(), wanted, static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return SyscallError("pread", "data");
-    if (n == 0) return Damaged("it names bytes behind the end of data");
-    RETURN_IF_ERROR(sink({buffer.data(), static_cast<size_t>(n)}));
-    offset += static_cast<uint64_t>(n);
-    length -= static_cast<uint64_t>(n);
+// One file at a time, of what the recipe names.
+class Contents {
+ public:
+  explicit Contents(const RecipeSource& from) : from_(from) {}
+
+  Status Open(const std::string& path) {
+    // Looked at before it is opened: opening a device does something to it.
+    const UniqueFd found = OpenWithoutLinks(from_.tree, path, O_PATH);
+    struct stat st = {};
+    if (!found.valid() || fstat(found.get(), &st) != 0 || !S_ISREG(st.st_mode))
+      return Damaged(absl::StrCat("\"", absl::CHexEscape(path), "\" is no file"));
+    file_ = OpenWithoutLinks(from_.tree, path, O_RDONLY | O_NONBLOCK);
+    return file_.valid() ? absl::OkStatus() : SyscallError("open", absl::CHexEscape(path));
   }
-  return absl::OkStatus();
+
+  Status Copy(uint64_t offset, uint64_t length, Sink sink) const {
+    const int fd = file_.valid() ? file_.get() : from_.data;
+    if (fd < 0) return Damaged("it names no file");
+    std::vector<char> buffer(static_cast<size_t>(std::min<uint64_t>(length, kPiece)));
+    while (length > 0) {
+      const size_t wanted = static_cast<size_t>(std::min<uint64_t>(length, buffer.size()));
+      const ssize_t n = pread(fd, buffer.data(), wanted, static_cast<off_t>(offset));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return SyscallError("pread", "contents");
+      if (n == 0) return Damaged("it names bytes behind the end of a file");
+      RETURN_IF_ERROR(sink({buffer.data(), static_cast<size_t>(n)}));
+      offset += static_cast<uint64_t>(n);
+      length -= static_cast<uint64_t>(n);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const RecipeSource from_;
+  UniqueFd file_;
+};
+
+struct Record {
+  char tag = 0;
+  uint64_t offset = 0, length = 0;
+  absl::string_view bytes;  // of 'L' and 'F'; until the next Take
+};
+
+// Nothing at the end.
+StatusOr<std::optional<Record>> Next(Records* records) {
+  ASSIGN_OR_RETURN(const absl::string_view tag, records->Take(1));
+  if (tag.empty()) return std::optional<Record>();
+  Record record;
+  record.tag = tag[0];
+  const bool run = record.tag == 'D';
+  if (!run && record.tag != 'L' && record.tag != 'F') return Damaged("an unknown record");
+  const size_t head_bytes = run ? 16 : record.tag == 'L' ? 4 : 2;
+  ASSIGN_OR_RETURN(const absl::string_view head, records->Take(head_bytes));
+  if (head.size() != head_bytes) return Damaged("it ends inside a record");
+  if (run) {
+    record.offset = NumberAt(head.data(), 8);
+    record.length = NumberAt(head.data() + 8, 8);
+    return std::optional<Record>(record);
+  }
+  record.length = NumberAt(head.data(), head_bytes);
+  if (record.length > kMaxLiteral + kPiece) return Damaged("a record is too long");
+  ASSIGN_OR_RETURN(record.bytes, records->Take(static_cast<size_t>(record.length)));
+  if (record.bytes.size() != record.length) return Damaged("it ends inside a record");
+  return std::optional<Record>(record);
 }
 
 }  // namespace
 
-Status RebuildTar(int data, int recipe, uint64_t max_bytes,
-                  absl::FunctionRef<Status(absl::string_view)> sink) {
+Status RebuildTar(const RecipeSource& from, int recipe, uint64_t max_bytes, Sink sink) {
   Records records(recipe);
+  Contents contents(from);
   uint64_t made = 0;
   while (true) {
-    ASSIGN_OR_RETURN(const absl::string_view tag, records.Take(1));
-    if (tag.empty()) return absl::OkStatus();
-    const bool literal = tag[0] == 'L';
-    if (!literal && tag[0] != 'D') return Damaged("an unknown record");
-    const size_t head_bytes = literal ? 4 : 16;
-    ASSIGN_OR_RETURN(const absl::string_view head, records.Take(head_bytes));
-    if (head.size() != head_bytes) return Damaged("it ends inside a record");
-    const uint64_t length = literal ? NumberAt(head.data(), 4) : NumberAt(head.data() + 8, 8);
-    if (literal && length > kMaxLiteral + kPiece) return Damaged("a record is too long");
-    if (length > max_bytes - made) {
+    ASSIGN_OR_RETURN(const std::optional<Record> record, Next(&records));
+    if (!record.has_value()) return absl::OkStatus();
+    if (record->tag == 'F') {
+      RETURN_IF_ERROR(contents.Open(std::string(record->bytes)));
+      continue;
+    }
+    if (record->length > max_bytes - made) {
       return absl::ResourceExhaustedError(
           absl::StrCat("the layer's archive has more than ", max_bytes, " bytes"));
     }
-    made += length;
-    if (!literal) {
-      const uint64_t offset = NumberAt(head.data(), 8);
-      RETURN_IF_ERROR(CopyRun(data, offset, length, sink));
-      continue;
-    }
-    ASSIGN_OR_RETURN(const absl::string_view bytes, records.Take(static_cast<size_t>(length)));
-    if (bytes.size() != length) return Damaged("it ends inside a record");
-    RETURN_IF_ERROR(sink(bytes));
+    made += record->length;
+    const Status given = record->tag == 'L' ? sink(record->bytes)
+                                            : contents.Copy(record->offset, record->length, sink);
+    RETURN_IF_ERROR(given);
   }
 }
 

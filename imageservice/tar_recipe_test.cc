@@ -8,6 +8,7 @@
 
 #include <random>
 
+#include "imageservice/erofs_writer.h"
 #include "imageservice/tar_archive.h"
 #include "runtime/linux/unique_fd.h"
 
@@ -37,11 +38,11 @@ Status Write(const std::string& tar, size_t piece, const Files& files) {
 
 StatusOr<std::string> Rebuild(const Files& files, uint64_t max_bytes = kNoLimit) {
   std::string made;
-  RETURN_IF_ERROR(
-      RebuildTar(files.data.get(), files.recipe.get(), max_bytes, [&](absl::string_view bytes) {
-        made.append(bytes.data(), bytes.size());
-        return absl::OkStatus();
-      }));
+  RETURN_IF_ERROR(RebuildTar({.data = files.data.get()}, files.recipe.get(), max_bytes,
+                             [&](absl::string_view bytes) {
+                               made.append(bytes.data(), bytes.size());
+                               return absl::OkStatus();
+                             }));
   return made;
 }
 
@@ -131,7 +132,7 @@ TEST(TarRecipeTest, NoticesMissingData) {
 TEST(TarRecipeTest, PassesTheSinksErrorOn) {
   const Files files;
   ASSERT_TRUE(Write(Everything(), 1 << 20, files).ok());
-  EXPECT_EQ(RebuildTar(files.data.get(), files.recipe.get(), kNoLimit,
+  EXPECT_EQ(RebuildTar({.data = files.data.get()}, files.recipe.get(), kNoLimit,
                        [](absl::string_view) { return absl::CancelledError("enough"); })
                 .code(),
             absl::StatusCode::kCancelled);

@@ -187,7 +187,8 @@ StatusOr<TreeListing> ListErofs(int meta, int data) {
 
 std::string TreeLine(const TreeEntry& entry, const std::string& path,
                      std::map<uint64_t, std::string>* first_path) {
-  if (S_ISCHR(entry.mode) && entry.device == 0) return "whiteout";
+  if (S_ISCHR(entry.mode) && entry.device == 0)
+    return absl::StrCat("whiteout ", entry.seconds, ".", entry.nanoseconds);
   std::string line = absl::StrCat(absl::Hex(entry.mode), " ", entry.uid, ":", entry.gid, " ",
                                   entry.seconds, ".", entry.nanoseconds, " nlink ", entry.nlink);
   if (S_ISREG(entry.mode)) absl::StrAppend(&line, " size ", entry.size, " sum ", entry.sum);

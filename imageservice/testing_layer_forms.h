@@ -16,7 +16,7 @@
 namespace gantry::images {
 
 // Path below the root ("." for the root itself) → all that matters of it: type, mode, owner, time,
-// attributes, links, content. A whiteout is only that.
+// attributes, links, content. Of a whiteout only its time.
 using TreeListing = std::map<std::string, std::string>;
 
 // Of a tree on a file system. `opaque`: paths that are to be shown with the attribute that only the

@@ -21,7 +21,8 @@ constexpr int kDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 
 Status CheckNames(const std::string& folder, const LayerInfo& info) {
   std::set<std::string> expected = {"fs", "layer.json"}, found;
-  if (info.form == LayerForm::kErofs) expected.insert({"data", "meta", "recipe"});
+  if (info.form == LayerForm::kErofs) expected.insert({"data", "meta"});
+  if (info.recipe_bytes > 0) expected.insert("recipe");
   for (const auto& entry : std::filesystem::directory_iterator(folder))
     found.insert(entry.path().filename());
   if (found == expected) return absl::OkStatus();
@@ -53,10 +54,11 @@ Status LayerProof::CheckErofs(int folder, const LayerInfo& info, const std::stri
   RETURN_IF_ERROR(VerifyErofs(meta.get(), info.data_bytes).status());
   RETURN_IF_ERROR(VerifyErofsData(data.get(), meta.get()));
   std::string rebuilt;
-  RETURN_IF_ERROR(RebuildTar(data.get(), recipe.get(), tar.size(), [&](absl::string_view bytes) {
-    absl::StrAppend(&rebuilt, bytes);
-    return absl::OkStatus();
-  }));
+  RETURN_IF_ERROR(
+      RebuildTar({.data = data.get()}, recipe.get(), tar.size(), [&](absl::string_view bytes) {
+        absl::StrAppend(&rebuilt, bytes);
+        return absl::OkStatus();
+      }));
   if (rebuilt != tar) return absl::DataLossError("the archive made again is another one");
   ASSIGN_OR_RETURN(const TreeListing* expected, Expected(tar));
   return Compare(*expected, ListErofs(meta.get(), data.get()));

@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -14,7 +16,6 @@
 #include "absl/strings/str_cat.h"
 
 #include "runtime/linux/directory_stream.h"
-#include "runtime/linux/unique_fd.h"
 
 namespace gantry::images {
 namespace {
@@ -114,6 +115,14 @@ Status WalkTree(int root, Visit visit) {
     here = std::move(above);
     RETURN_IF_ERROR(visit(here.get(), name.c_str(), true));
   }
+}
+
+UniqueFd OpenWithoutLinks(int root, const std::string& path, int flags) {
+  open_how how = {};
+  how.flags = static_cast<uint64_t>(flags | O_NOFOLLOW | O_CLOEXEC);
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+  const char* name = path.empty() ? "." : path.c_str();
+  return UniqueFd(static_cast<int>(syscall(SYS_openat2, root, name, &how, sizeof(how))));
 }
 
 Status RemoveTree(int parent, const std::string& name) {

@@ -9,6 +9,7 @@
 #include "absl/functional/function_ref.h"
 
 #include "runtime/base/status.h"
+#include "runtime/linux/unique_fd.h"
 
 namespace gantry::images {
 
@@ -23,6 +24,10 @@ struct TreeUsage {
 // at a mount or when the tree is rebuilt under the walk.
 Status WalkTree(
     int root, absl::FunctionRef<Status(int directory, const char* name, bool is_directory)> visit);
+
+// Opens what lies below `root` by a path without links ("" is the root), O_CLOEXEC and O_NOFOLLOW;
+// `flags` of open(2). Not valid, with errno: it is not there, or a link or a mount is on the way.
+UniqueFd OpenWithoutLinks(int root, const std::string& path, int flags);
 
 // Deletes `name` below the directory `parent`, whatever it is. OK when it is gone already.
 Status RemoveTree(int parent, const std::string& name);

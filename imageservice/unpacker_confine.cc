@@ -45,6 +45,8 @@ constexpr int kTreeCalls[] = {
     SYS_mkdirat,   SYS_mknodat,  SYS_symlinkat,  SYS_linkat,   SYS_unlinkat,   SYS_readlinkat,
     SYS_fchown,    SYS_fchownat, SYS_fchmod,     SYS_fchmodat, kFchmodat2,     SYS_fsetxattr,
     SYS_utimensat, SYS_write,    SYS_fcntl};
+// Reading one.
+constexpr int kReadingCalls[] = {SYS_openat2, SYS_newfstatat};
 // Files that are open.
 constexpr int kFileCalls[] = {SYS_close,     SYS_pread64, SYS_pwrite64,
                               SYS_ftruncate, SYS_fstat,   SYS_fstatfs};
@@ -126,17 +128,19 @@ constexpr uint64_t kFsVersion1 = (1u << 13) - 1, kRefer = 1u << 13, kTruncate = 
 constexpr uint64_t kTcp = 3, kScopes = 3;
 
 Status AllowTree(int ruleset, int tree, uint64_t rights) {
-  constexpr uint64_t kNever = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE |
-                              LANDLOCK_ACCESS_FS_MAKE_SOCK | kIoctl;
-  const landlock_path_beneath_attr rule = {rights & ~kNever, tree};
+  const landlock_path_beneath_attr rule = {rights, tree};
   if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) {
     return SyscallError("landlock_add_rule");
   }
   return absl::OkStatus();
 }
 
-// `tree`: the directory below which files may be made and changed; -1: nothing may be reached.
-Status RestrictFiles(int tree) {
+constexpr uint64_t kRead = LANDLOCK_ACCESS_FS_READ_FILE;
+constexpr uint64_t kMakeAndChange = ~(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE |
+                                      LANDLOCK_ACCESS_FS_MAKE_SOCK | kIoctl);
+
+// `tree`: the directory below which there are `rights`; -1: nothing may be reached.
+Status RestrictFiles(int tree, uint64_t rights) {
   const long version =
       syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
   // Version 1 refuses every hard link between directories. What else is given up holds without it.
@@ -156,7 +160,7 @@ Status RestrictFiles(int tree) {
   }
   UniqueFd ruleset(static_cast<int>(syscall(SYS_landlock_create_ruleset, &attributes, size, 0)));
   if (!ruleset.valid()) return SyscallError("landlock_create_ruleset");
-  if (tree >= 0) RETURN_IF_ERROR(AllowTree(ruleset.get(), tree, attributes.fs));
+  if (tree >= 0) RETURN_IF_ERROR(AllowTree(ruleset.get(), tree, attributes.fs & rights));
   if (syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) {
     return SyscallError("landlock_restrict_self");
   }
@@ -190,27 +194,42 @@ Status Limit() {
   return absl::OkStatus();
 }
 
+struct TreeRights {
+  uint64_t files;
+  std::span<const int> capabilities;
+  std::span<const int> calls;
+};
+
+Status ConfineBelow(int tree, const TreeRights& rights) {
+  RETURN_IF_ERROR(Limit());
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return SyscallError("prctl", "no_new_privs");
+  // Also the place of refuge on kernels without Landlock: no descriptor leads out, and
+  // CAP_SYS_CHROOT goes below.
+  if (fchdir(tree) != 0) return SyscallError("fchdir", "the layer");
+  if (chroot(".") != 0) return SyscallError("chroot", "the layer");
+  RETURN_IF_ERROR(RestrictFiles(tree, rights.files));
+  RETURN_IF_ERROR(KeepCapabilities(rights.capabilities));
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return SyscallError("prctl", "dumpable");
+  return InstallFilter(rights.calls);  // last: it forbids what the steps before need
+}
+
 }  // namespace
 
 Status ConfineToTree(int staging) {
   constexpr int kKept[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,
                            CAP_FSETID, CAP_MKNOD,        CAP_SETFCAP};
-  RETURN_IF_ERROR(Limit());
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return SyscallError("prctl", "no_new_privs");
-  // Also the place of refuge on kernels without Landlock: no descriptor leads out, and
-  // CAP_SYS_CHROOT goes below.
-  if (fchdir(staging) != 0) return SyscallError("fchdir", "staging");
-  if (chroot(".") != 0) return SyscallError("chroot", "staging");
-  RETURN_IF_ERROR(RestrictFiles(staging));
-  RETURN_IF_ERROR(KeepCapabilities(kKept));
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return SyscallError("prctl", "dumpable");
-  return InstallFilter(kTreeCalls);  // last: it forbids what the steps before need
+  return ConfineBelow(staging, {kMakeAndChange, kKept, kTreeCalls});
+}
+
+Status ConfineToReading(int tree) {
+  constexpr int kKept[] = {CAP_DAC_READ_SEARCH};  // files of anybody
+  return ConfineBelow(tree, {kRead, kKept, kReadingCalls});
 }
 
 Status ConfineToFiles() {
   RETURN_IF_ERROR(Limit());
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return SyscallError("prctl", "no_new_privs");
-  RETURN_IF_ERROR(RestrictFiles(-1));
+  RETURN_IF_ERROR(RestrictFiles(-1, 0));
   RETURN_IF_ERROR(BecomeNobody());
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return SyscallError("prctl", "dumpable");
   return InstallFilter({});

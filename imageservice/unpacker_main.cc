@@ -1,17 +1,17 @@
 // gantry-unpacker: turns one layer's blob into what is mounted, or that into the layer's archive
 // again, and is trusted with nothing else.
 //
-//   gantry-unpacker erofs       descriptors 6 and 7: the files `data` and `meta` (ErofsWriter),
-//   empty
-//                               and open for writing. It cannot open anything.
+//   gantry-unpacker erofs       descriptors 6 to 8: the files `data`, `meta` (ErofsWriter) and
+//                               `recipe` (TarRecipeWriter), empty and open for writing. It cannot
+//                               open anything.
 //   gantry-unpacker directory   descriptor 6: the staging directory. The tree goes to fs/; the
-//   names
-//                               of opaque directories, which only a privileged process may mark, to
-//                               the file `opaque`, each ended by NUL.
+//                               names of opaque directories, which only a privileged process may
+//                               mark, to the file `opaque`, each ended by NUL; how to make the
+//                               archive again to `recipe`, which stays empty when that cannot be.
 //
 //   gantry-unpacker tar         the way back: descriptors 6 and 7 are the files `data` and `recipe`
-//   of
-//                               a layer, open for reading; its archive goes to the ring.
+//                               of a layer, open for reading; its archive goes to the ring.
+//   gantry-unpacker tree-tar    the same with fs/ of a layer as descriptor 6.
 //
 // In all:
 //   3  control, SOCK_SEQPACKET: one JSON message at the end
@@ -36,6 +36,7 @@
 
 #include "imageservice/blob_ring.h"
 #include "imageservice/erofs_writer.h"
+#include "imageservice/layer_record.h"
 #include "imageservice/layer_rules.h"
 #include "imageservice/layer_unpack.h"
 #include "imageservice/layer_writer.h"
@@ -50,7 +51,7 @@ namespace gantry::images {
 namespace {
 
 constexpr int kControl = 3, kRingMemory = 4, kRingSocket = 5;
-constexpr int kStaging = 6, kData = 6, kMeta = 7, kRecipe = 8, kKeptRecipe = 7;
+constexpr int kStaging = 6, kData = 6, kMeta = 7, kRecipe = 8, kKept = 6, kKeptRecipe = 7;
 constexpr size_t kMaxError = 8 << 10;
 
 const char* CodeName(absl::StatusCode code) {
@@ -66,11 +67,16 @@ const char* CodeName(absl::StatusCode code) {
   }
 }
 
+StatusOr<UniqueFd> NewFile(const char* name) {
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  UniqueFd file(openat(kStaging, name, kFlags, 0600));
+  if (!file.valid()) return WriteError("open", name);
+  return file;
+}
+
 Status WriteOpaqueList(const std::vector<std::string>& paths) {
   if (paths.empty()) return absl::OkStatus();
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-  UniqueFd file(openat(kStaging, "opaque", kFlags, 0600));
-  if (!file.valid()) return WriteError("open", "opaque");
+  ASSIGN_OR_RETURN(const UniqueFd file, NewFile("opaque"));
   std::string list;
   for (const std::string& path : paths) list += path + '\0';
   Status written = WriteAll(file.get(), list, "opaque");
@@ -106,9 +112,17 @@ StatusOr<Unpacked> UnpackToDirectory() {
   if (close_range(kStaging + 1, ~0u, 0) != 0) return SyscallError("close_range");
   if (mkdirat(kStaging, "fs", 0755) != 0) return WriteError("mkdir", "fs");
   ASSIGN_OR_RETURN(UniqueFd tree, OpenAt(kStaging, "fs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(const UniqueFd kept, NewFile(kLayerRecipe));
   LayerWriter writer(tree.get(), LayerWriterLimits());
-  ASSIGN_OR_RETURN(Unpacked unpacked, UnpackTo(&writer, [] { return ConfineToTree(kStaging); }));
+  ASSIGN_OR_RETURN(std::unique_ptr<TarRecipeWriter> recipe,
+                   TarRecipeWriter::Create(kept.get(), &writer));
+  ASSIGN_OR_RETURN(Unpacked unpacked,
+                   UnpackTo(recipe.get(), [] { return ConfineToTree(kStaging); }));
+  RETURN_IF_ERROR(recipe->Finish());
   ASSIGN_OR_RETURN(const LayerWriter::Result result, writer.Finish());
+  // The recipe names files by their places in the tree.
+  if (result.content_replaced && ftruncate(kept.get(), 0) != 0)
+    return WriteError("ftruncate", kLayerRecipe);
   RETURN_IF_ERROR(WriteOpaqueList(result.opaque));
   return unpacked;
 }
@@ -124,13 +138,14 @@ StatusOr<Unpacked> UnpackToErofs() {
   return unpacked;
 }
 
-StatusOr<Unpacked> PackTar() {
+StatusOr<Unpacked> PackTar(bool tree) {
   if (close_range(kKeptRecipe + 1, ~0u, 0) != 0) return SyscallError("close_range");
   ASSIGN_OR_RETURN(BlobRingWriter ring,
                    BlobRingWriter::Open(UniqueFd(kRingMemory), UniqueFd(kRingSocket)));
-  RETURN_IF_ERROR_CONTEXT(ConfineToFiles(), "confine the packer");
+  RETURN_IF_ERROR_CONTEXT(tree ? ConfineToReading(kKept) : ConfineToFiles(), "confine the packer");
+  const RecipeSource from = tree ? RecipeSource{.tree = kKept} : RecipeSource{.data = kKept};
   RETURN_IF_ERROR(
-      RebuildTar(kData, kKeptRecipe, TarLimits().max_bytes, [&](absl::string_view bytes) {
+      RebuildTar(from, kKeptRecipe, TarLimits().max_bytes, [&](absl::string_view bytes) {
         return ring.Write({bytes.data(), bytes.size()});
       }));
   RETURN_IF_ERROR(ring.Finish());
@@ -140,8 +155,9 @@ StatusOr<Unpacked> PackTar() {
 StatusOr<Unpacked> Work(absl::string_view what) {
   if (what == "erofs") return UnpackToErofs();
   if (what == "directory") return UnpackToDirectory();
-  if (what == "tar") return PackTar();
-  return absl::InternalError("called with none of erofs, directory, tar");
+  if (what == "tar") return PackTar(/*tree=*/false);
+  if (what == "tree-tar") return PackTar(/*tree=*/true);
+  return absl::InternalError("called with none of erofs, directory, tar, tree-tar");
 }
 
 int Run(absl::string_view what) {

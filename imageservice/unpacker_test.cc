@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -114,6 +115,10 @@ class UnpackerTest : public ::testing::Test {
     ASSERT_TRUE(writer.ok());
     writer_.emplace(*std::move(writer));
   }
+  void Clean() const {
+    for (const auto& left : std::filesystem::directory_iterator(staging_))
+      std::filesystem::remove_all(left.path());
+  }
   // Errors of writing are the unpacker's refusal, seen in its answer.
   void Feed(const std::string& blob) { (void)writer_->Write({blob.data(), blob.size()}); }
 
@@ -180,12 +185,100 @@ TEST_F(UnpackerTest, WritesALayerAndSaysWhatItIs) {
   const auto verified = VerifyErofs(meta_.get(), static_cast<uint64_t>(st.st_size));
   EXPECT_TRUE(verified.ok()) << verified.status();
   std::string again;
-  const Status rebuilt = RebuildTar(data_.get(), recipe_.get(), 1 << 30, [&](absl::string_view b) {
-    again.append(b.data(), b.size());
-    return absl::OkStatus();
-  });
+  const Status rebuilt =
+      RebuildTar({.data = data_.get()}, recipe_.get(), 1 << 30, [&](absl::string_view b) {
+        again.append(b.data(), b.size());
+        return absl::OkStatus();
+      });
   EXPECT_TRUE(rebuilt.ok()) << rebuilt;
   EXPECT_TRUE(again == tar);
+}
+
+// The way back from a tree, of which somebody else has written the recipe.
+class TreePackerTest : public UnpackerTest {
+ protected:
+  void SetUp() override {
+    UnpackerTest::SetUp();
+    if (IsSkipped()) return;
+    const std::string tree = staging_ + "/fs";
+    std::filesystem::create_directories(tree + "/d");
+    std::ofstream(staging_ + "/secret") << "secret";
+    std::ofstream(tree + "/d/f") << "content";
+    ASSERT_EQ(chmod((tree + "/d/f").c_str(), 0), 0);
+    ASSERT_EQ(chown((tree + "/d/f").c_str(), 4321, 4321), 0);
+    std::filesystem::create_symlink("/secret", tree + "/absolute");
+    std::filesystem::create_symlink("../secret", tree + "/up");
+    std::filesystem::create_symlink("d", tree + "/within");
+    ASSERT_EQ(mkfifo((tree + "/fifo").c_str(), 0600), 0);
+    ASSERT_EQ(mknod((tree + "/zero").c_str(), S_IFCHR | 0600, makedev(1, 5)), 0);
+  }
+
+  // A recipe of one file's first bytes.
+  struct OneFile : LayerConsumer {
+    explicit OneFile(std::string path) : file(std::move(path)) {}
+    Status OnEntry(const TarEntry&) override { return absl::OkStatus(); }
+    Status OnData(uint64_t, absl::string_view) override { return absl::OkStatus(); }
+    Status OnEntryEnd() override { return absl::OkStatus(); }
+    std::optional<ContentPlace> Place() const override { return ContentPlace{file, 0}; }
+    std::string file;
+  };
+  void StartPacker(const std::string& path) {
+    recipe_ = New("recipe");
+    OneFile place(path);
+    auto recipe = TarRecipeWriter::Create(recipe_.get(), &place);
+    ASSERT_TRUE(recipe.ok() && (*recipe)->OnEntry({}).ok());
+    ASSERT_TRUE((*recipe)->OnData(0, "content").ok() && (*recipe)->Finish().ok());
+    auto ring = MakeBlobRing();
+    ASSERT_TRUE(ring.ok());
+    int control[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), 0);
+    control_.Reset(control[0]);
+    const UniqueFd theirs(control[1]);
+    const UniqueFd tree(open((staging_ + "/fs").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    SpawnRequest request;
+    request.path = Binary();
+    request.args = {"gantry-unpacker", "tree-tar"};
+    request.fds = {{0, 0},
+                   {1, 1},
+                   {2, 2},
+                   {theirs.get(), 3},
+                   {ring->writer_memory.get(), 4},
+                   {ring->writer_socket.get(), 5},
+                   {tree.get(), 6},
+                   {recipe_.get(), 7}};
+    auto process = Spawn(request);
+    ASSERT_TRUE(process.ok()) << process.status();
+    process_ = *std::move(process);
+    auto reader =
+        BlobRingReader::Open(std::move(ring->reader_memory), std::move(ring->reader_socket));
+    ASSERT_TRUE(reader.ok());
+    reader_.emplace(*std::move(reader));
+  }
+  // What comes until the end, whatever the end is.
+  std::string Read() {
+    std::string text;
+    for (auto bytes = reader_->Next(); bytes.ok() && !bytes->empty(); bytes = reader_->Next())
+      text.append(bytes->data(), bytes->size());
+    return text;
+  }
+
+  std::optional<BlobRingReader> reader_;
+};
+
+TEST_F(TreePackerTest, ReadsFilesOfAnybody) {
+  StartPacker("d/f");
+  EXPECT_EQ(Read(), "content");
+  EXPECT_EQ(Answer()["ok"], true);
+}
+
+TEST_F(TreePackerTest, ReadsNothingButFilesOfTheTree) {
+  for (const char* path : {"", ".", "d", "nothing", "../secret", "d/../../secret", "/secret",
+                           "absolute", "up", "within/f", "fifo", "zero", "d/f/"}) {
+    StartPacker(path);
+    EXPECT_EQ(Read(), "") << path;
+    const nlohmann::json answer = Answer();
+    EXPECT_EQ(answer.value("code", "none"), "data_loss") << path << answer.dump();
+  }
 }
 
 // /proc/PID/status of one that waits for the rest of a blob: confined by the time it has read
@@ -260,7 +353,7 @@ TEST_F(UnpackerTest, NamesWhatIsWrong) {
       nlohmann::json answer = Unpack(c.blob, form);
       EXPECT_EQ(answer.value("code", "none"), c.code) << form << answer.dump();
       EXPECT_THAT(answer.dump(), HasSubstr(c.error)) << form;
-      std::filesystem::remove_all(staging_ + "/fs");
+      Clean();
     }
   }
 }
@@ -274,7 +367,7 @@ TEST_F(UnpackerTest, ReportsAFullDisk) {
     nlohmann::json answer = Unpack(blob, form);
     EXPECT_EQ(answer.value("code", "none"), "resource_exhausted") << form << answer.dump();
     EXPECT_THAT(answer.dump(), HasSubstr("No space left")) << form;
-    std::filesystem::remove_all(staging_ + "/fs");
+    Clean();
   }
   EXPECT_EQ(umount2(staging_.c_str(), MNT_DETACH), 0);
 }

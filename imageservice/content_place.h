@@ -1,0 +1,26 @@
+// Where a form of a layer keeps what a file of the archive contains.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "imageservice/layer_reader.h"
+
+namespace gantry::images {
+
+struct ContentPlace {
+  std::string
+      file;  // directories: its path below the tree, without links; EROFS: empty, it is `data`
+  uint64_t offset = 0;  // where the file's first byte stands there
+};
+
+// Writes a form of a layer.
+class LayerConsumer : public TarConsumer {
+ public:
+  // Between OnEntry and OnEntryEnd: of the entry's content. None when it is kept nowhere, or in a
+  // place where nobody shall read it again.
+  virtual std::optional<ContentPlace> Place() const = 0;
+};
+
+}  // namespace gantry::images

@@ -162,7 +162,7 @@ TEST_F(Resolving, ContentInDescriptorsIsUsedWhenItsDigestIsRight) {
   EXPECT_EQ(server_.requests().size(), asked);
 }
 
-TEST_F(Resolving, CVE_2021_41190_ADocumentOfTwoKindsIsRefusedByAnyName) {
+TEST_F(Resolving, CVE_2021_41190_Row76_ADocumentOfTwoKindsIsRefusedByAnyName) {
   const TestImage::Blob manifest = Known(ImageOf("x").Manifest());
   Json both = Json::parse(manifest.bytes);
   both["manifests"] = {EntryFor(manifest, here_)};

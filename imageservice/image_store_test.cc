@@ -259,7 +259,7 @@ TEST_F(ImageStoreTest, AnIdOfAnotherAlgorithmIsFoundAndRemoved) {
   EXPECT_TRUE(store_->List().empty());
 }
 
-TEST_F(ImageStoreTest, SetsATornRecordAside) {
+TEST_F(ImageStoreTest, Row71SetsATornRecordAside) {
   ASSERT_TRUE(store_->Put(MakeImage('a', {}, {})).ok());
   ASSERT_TRUE(store_->Put(MakeImage('b', {}, {})).ok());
   store_.reset();

@@ -89,7 +89,7 @@ class LayerAttacks : public ::testing::Test {
 
 // ---- names that lead out ----
 
-TEST_F(LayerAttacks, CVE_2014_9358_NamesAboveTheRootAreRefused) {
+TEST_F(LayerAttacks, CVE_2014_9358_Row75_NamesAboveTheRootAreRefused) {
   for (const std::string name :
        {"../precious", "a/../../precious", "/../precious", "./../precious", "..", "a/../..",
         "a/b/../../../precious", ".wh...", "../.wh.precious", "../.wh..wh..opq"}) {

@@ -138,7 +138,7 @@ TEST_F(StoreDamageTest, CorruptFileIsSetAsideAndWhatItStillGivesIsKept) {
   EXPECT_EQ(images.Bytes(0), absl::string_view("\0\xff", 2));
 }
 
-TEST_F(StoreDamageTest, FileThatIsNoDatabaseIsSetAside) {
+TEST_F(StoreDamageTest, Row71FileThatIsNoDatabaseIsSetAside) {
   std::filesystem::resize_file(path_, 0);
   Overwrite(0, std::string(10000, 'n'));
   const Store::Contents contents = OpenAndWrite("no database");

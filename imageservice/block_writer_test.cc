@@ -47,7 +47,7 @@ void ExpectPieces(int fd) {
   for (int i = 0; i < kPieces; ++i) {
     const bool last = i == kPieces - 1;
     const size_t size = BlockWriter::kBufferBytes + (last ? 0 : 4096);
-    const auto at = static_cast<off_t>(i) * (BlockWriter::kBufferBytes + 4096);
+    const auto at = static_cast<off_t>(static_cast<size_t>(i) * (BlockWriter::kBufferBytes + 4096));
     ASSERT_EQ(pread(fd, read.data(), read.size(), at), static_cast<ssize_t>(size));
     std::string expected(BlockWriter::kBufferBytes, static_cast<char>('a' + i));
     expected.resize(size);

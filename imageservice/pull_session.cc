@@ -219,8 +219,8 @@ Status PullSession::FinishLayers() {
     const std::optional<Status> end =
         publishing ? layer.transfer->Published() : layer.transfer->Verdict(now);
     if (!end.has_value()) continue;
-    const Status finished = publishing ? LayerPublished(layer, *end) : LayerFetched(layer, *end);
-    RETURN_IF_ERROR_CONTEXT(finished, absl::StrCat("layer ", digest));
+    RETURN_IF_ERROR_CONTEXT(publishing ? LayerPublished(layer, *end) : LayerFetched(layer, *end),
+                            absl::StrCat("layer ", digest));
   }
   return absl::OkStatus();
 }

@@ -92,7 +92,8 @@ class Lister {
     entry.gid = st.st_gid;
     entry.seconds = st.st_mtim.tv_sec;
     entry.nanoseconds = static_cast<uint64_t>(st.st_mtim.tv_nsec);
-    entry.inode = st.st_ino;
+    // On overlayfs each layer has its own inode numbers and its own device.
+    entry.inode = st.st_ino | static_cast<uint64_t>(st.st_dev) << 40;
     entry.nlink = st.st_nlink;
     entry.size = static_cast<uint64_t>(st.st_size);
     entry.device = st.st_rdev;

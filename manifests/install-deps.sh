@@ -26,7 +26,7 @@ build_packages=(
 test_packages=(
   busybox-static docker-registry user-mode-linux skopeo jq containernetworking-plugins
   clang "libclang-rt-dev|libclang-rt-14-dev" clang-format clang-tidy universal-ctags strace util-linux dpkg-dev bzip2 e2fsprogs
-  procps openssl python3 python3-yaml zstd apparmor libarchive-dev libarchive-tools
+  procps openssl python3 python3-yaml zstd apparmor libarchive-dev libarchive-tools umoci
 )
 
 # cri-tools 1.36 asks for it. The sums are those of the toolchain modules of that version.

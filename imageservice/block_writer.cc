@@ -30,7 +30,16 @@ BlockWriter::~BlockWriter() {
     stop_ = true;
   }
   changed_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  if (thread_state_ == Thread::kRuns) pthread_join(thread_, nullptr);
+}
+
+// Not std::thread, which cannot say that there is none: limits of processes count threads too.
+bool BlockWriter::HasThread() {
+  if (thread_state_ == Thread::kNone) {
+    const bool made = pthread_create(&thread_, nullptr, Run, this) == 0;
+    thread_state_ = made ? Thread::kRuns : Thread::kRefused;
+  }
+  return thread_state_ == Thread::kRuns;
 }
 
 char* BlockWriter::Buffer() {
@@ -51,12 +60,12 @@ char* BlockWriter::Buffer() {
 Status BlockWriter::Write(size_t size, uint64_t offset) {
   GANTRY_CHECK(filling_ != nullptr && size <= kBufferBytes);
   GANTRY_CHECK(size % kAlignment == 0 && offset % kAlignment == 0);
+  if (!HasThread()) return WriteAt(fd_, offset, {filling_.get(), size}, "");
   {
     const std::lock_guard lock(mutex_);
     if (!failure_.ok()) return failure_;
     waiting_.push_back({std::move(filling_), size, offset});
   }
-  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
   changed_.notify_all();
   return absl::OkStatus();
 }
@@ -67,7 +76,12 @@ Status BlockWriter::Finish() {
   return failure_;
 }
 
-void BlockWriter::Run() {
+void* BlockWriter::Run(void* writer) {
+  static_cast<BlockWriter*>(writer)->WriteAll();
+  return nullptr;
+}
+
+void BlockWriter::WriteAll() {
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [this] { return stop_ || !waiting_.empty(); });

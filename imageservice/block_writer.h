@@ -2,13 +2,14 @@
 // On a slow disk the two take as long as the longer one, not as long as both.
 #pragma once
 
+#include <pthread.h>
+
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "runtime/base/status.h"
@@ -21,7 +22,7 @@ namespace gantry::images {
 bool PassPageCache(int fd);
 
 // One thread fills buffers, the writer's own one writes them. Of system calls it needs pwrite, and
-// at the first Write what makes a thread.
+// at the first Write what makes a thread; where none can be made Write does it all.
 class BlockWriter {
  public:
   // Of offsets, sizes and memory: what O_DIRECT wants, or more.
@@ -58,7 +59,10 @@ class BlockWriter {
     uint64_t offset = 0;
   };
 
-  void Run();
+  // Makes the thread, once. False: there is none, and never will be.
+  bool HasThread();
+  static void* Run(void* writer);
+  void WriteAll();
 
   const int fd_;
   Memory filling_;
@@ -70,7 +74,10 @@ class BlockWriter {
   std::vector<Memory> free_;
   Status failure_;
   bool stop_ = false;
-  std::thread thread_;
+
+  enum class Thread { kNone, kRuns, kRefused };
+  Thread thread_state_ = Thread::kNone;
+  pthread_t thread_{};
 };
 
 }  // namespace gantry::images

@@ -4,11 +4,15 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
 #include <string>
 
 #include "runtime/linux/unique_fd.h"
@@ -92,6 +96,24 @@ TEST(BlockWriter, OneThatIsGivenUpLeavesNothingRunning) {
     }
   }
   const BlockWriter unused(fd.get());
+}
+
+TEST(BlockWriter, WritesWithoutAThreadWhereNoneCanBeMade) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root: limits of root's own processes do not hold";
+  const UniqueFd fd = NewFile();
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit none = {0, 0};
+    if (setresuid(65534, 65534, 65534) != 0 || setrlimit(RLIMIT_NPROC, &none) != 0) _exit(2);
+    BlockWriter writer(fd.get());
+    const bool written = WritePieces(&writer).ok();
+    const std::filesystem::directory_iterator threads("/proc/self/task");
+    _exit(written && std::distance(begin(threads), end(threads)) == 1 ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  ExpectPieces(fd.get());
 }
 
 // cachestat(2), Linux 6.5: of a whole file.

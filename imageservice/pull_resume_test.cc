@@ -1,6 +1,9 @@
 // A big blob over a slow network, and everything that can end in the middle of it.
 #include <signal.h>
 
+#include <algorithm>
+#include <fstream>
+
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -37,7 +40,7 @@ class Resuming : public PullTest {
     const size_t before = registry_.RangesOf(Layer()).size();
     const auto pulled = Pull(Name());
     ASSERT_TRUE(pulled.ok()) << pulled.status();
-    EXPECT_TRUE(FileIn(**pulled, 0, "big") == TarFile());
+    EXPECT_TRUE(IsInStore(**pulled));
     const auto ranges = registry_.RangesOf(Layer());
     ASSERT_GT(ranges.size(), before);
     for (size_t i = before; i < ranges.size(); ++i) {
@@ -49,7 +52,21 @@ class Resuming : public PullTest {
     EXPECT_FALSE(std::filesystem::exists(File())) << "the layer is here";
     EXPECT_EQ(store_->resume_files().Usage().inodes, 0u);
   }
-  std::string TarFile() const { return image_.layers()[0].bytes.substr(512, kSize); }
+  // Piece by piece: user-mode Linux maps each page by itself, and the host limits their number.
+  bool IsInStore(const Image& image) const {
+    const absl::string_view expected =
+        absl::string_view(image_.layers()[0].bytes).substr(512, kSize);
+    std::ifstream file(std::filesystem::path(store_->LayerPath(image.layers[0])) / "big");
+    std::string piece(1 << 20, '\0');
+    size_t at = 0;
+    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) ||
+           file.gcount() > 0) {
+      const absl::string_view read(piece.data(), static_cast<size_t>(file.gcount()));
+      if (expected.substr(std::min(at, kSize), read.size()) != read) return false;
+      at += read.size();
+    }
+    return at == kSize;
+  }
 
   TestImage image_;
   FaultRegistry registry_;
@@ -122,7 +139,7 @@ TEST_F(Resuming, ACancelledPullLeavesTheRestAndWrongBytesDoNot) {
   registry_.Repair();
   const auto pulled = Pull(Name());
   ASSERT_TRUE(pulled.ok()) << pulled.status();
-  EXPECT_TRUE(FileIn(**pulled, 0, "big") == TarFile());
+  EXPECT_TRUE(IsInStore(**pulled));
   EXPECT_FALSE(std::filesystem::exists(File()));
 }
 

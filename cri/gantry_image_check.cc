@@ -1,3 +1,6 @@
+#include <atomic>
+
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
@@ -55,10 +58,16 @@ grpc::Status GantryService::VerifyImage(
     images::LayerTarOptions options;
     options.unpacker_binary = node_.unpacker_binary;
     options.cancelled = [&] { return rpc.cancelled() || absl::Now() >= rpc.deadline(); };
+    // Collected meanwhile it would look damaged.
+    static std::atomic<uint64_t> counter{0};
+    const std::string hold = absl::StrCat("verify-", counter.fetch_add(1));
+    node_.images->HoldLayers(hold, image->layers);
+    const absl::Cleanup release = [&] { node_.images->ReleaseLayers(hold); };
     for (size_t i = 0; i < image->layers.size(); ++i) {
       ::gantry::v1::VerifyImageResponse message;
       message.set_layer(image->layers[i]);
       message.set_diff_id(image->diff_ids[i]);
+      options.diff_id = image->diff_ids[i];
       const Status verified = images::VerifyLayer(node_.images.get(), image->layers[i], options);
       if (absl::IsCancelled(verified)) return rpc.CancelledStatus("verify image");
       message.set_problem(std::string(verified.message()));

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <utility>
@@ -19,7 +20,12 @@ bool PassPageCache(int fd) {
   const bool offered = (info.stx_mask & STATX_DIOALIGN) != 0;
   if (!offered || !fits(info.stx_dio_mem_align) || !fits(info.stx_dio_offset_align)) return false;
   const int flags = fcntl(fd, F_GETFL);
-  return flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
+  if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT) != 0) return false;
+  // Who writes cannot take it back.
+  alignas(BlockWriter::kAlignment) static constexpr char kBlock[BlockWriter::kAlignment] = {};
+  const bool taken = WriteAt(fd, 0, {kBlock, sizeof(kBlock)}, "").ok() && ftruncate(fd, 0) == 0;
+  if (!taken) (void)fcntl(fd, F_SETFL, flags);
+  return taken;
 }
 
 void BlockWriter::Free::operator()(char* memory) const { free(memory); }
@@ -60,7 +66,7 @@ char* BlockWriter::Buffer() {
 Status BlockWriter::Write(size_t size, uint64_t offset) {
   GANTRY_CHECK(filling_ != nullptr && size <= kBufferBytes);
   GANTRY_CHECK(size % kAlignment == 0 && offset % kAlignment == 0);
-  if (!HasThread()) return WriteAt(fd_, offset, {filling_.get(), size}, "");
+  if (!HasThread()) return failure_ = WriteAt(fd_, offset, {filling_.get(), size}, "");
   {
     const std::lock_guard lock(mutex_);
     if (!failure_.ok()) return failure_;

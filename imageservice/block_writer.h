@@ -16,9 +16,9 @@
 
 namespace gantry::images {
 
-// Sets O_DIRECT (open(2)) on `fd`, a regular file that a BlockWriter is going to write, where the
-// file system says that it takes such writes (statx(2), STATX_DIOALIGN, Linux 6.1: ext4, xfs,
-// f2fs). False: it does not; the file is written all the same, through the page cache.
+// Sets O_DIRECT (open(2)) on `fd`, an empty regular file that a BlockWriter is going to write,
+// where the file system says that it takes such writes (statx(2), STATX_DIOALIGN, Linux 6.1: ext4,
+// xfs, f2fs). False: it does not; the file is written all the same, through the page cache.
 bool PassPageCache(int fd);
 
 // One thread fills buffers, the writer's own one writes them. Of system calls it needs pwrite, and

@@ -23,14 +23,15 @@ namespace {
 // sched(7) knows threads, not processes. A new thread has its maker's policy, so a round that finds
 // nothing to change has seen them all.
 void SetPolicy(pid_t pid, int policy) {
-  constexpr int kRounds = 8;  // it has a few threads
+  constexpr int kRounds = 8, kThreads = 64;  // it has a few, and shall not keep us
   const sched_param none = {};
   bool changed = true;
   for (int round = 0; changed && round < kRounds; ++round) {
     changed = false;
     std::error_code error;
     std::filesystem::directory_iterator tasks(absl::StrCat("/proc/", pid, "/task"), error);
-    for (; !error && tasks != std::filesystem::end(tasks); tasks.increment(error)) {
+    for (int i = 0; i < kThreads && !error && tasks != std::filesystem::end(tasks);
+         tasks.increment(error), ++i) {
       pid_t thread = 0;
       if (!absl::SimpleAtoi(tasks->path().filename().string(), &thread)) continue;
       if (sched_getscheduler(thread) == policy) continue;
@@ -78,7 +79,8 @@ ChildProcess::~ChildProcess() {
 }
 
 void ChildProcess::SetBackground(bool background) {
-  // Until it is reaped the number is its own.
+  // Until it is reaped the number is its own. That of another thread of it may be somebody else's
+  // when all numbers have been used meanwhile: then that one has another share of the processors.
   if (!pidfd_.valid() || !own_group_ || background == background_) return;
   background_ = background;
   SetPolicy(pid_, background ? SCHED_IDLE : SCHED_OTHER);

@@ -20,7 +20,7 @@
 
 namespace gantry::images {
 
-// One thread; needs no privilege, and of system calls pwrite, ftruncate and fstatfs.
+// Used by one thread; needs no privilege, and of system calls ftruncate, fstatfs and BlockWriter's.
 // An error leaves useless files. kInvalidArgument: the entry is against the rules;
 // kResourceExhausted: disk full or over a limit.
 class ErofsWriter : public LayerConsumer {

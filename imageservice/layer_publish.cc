@@ -23,12 +23,21 @@ namespace {
 constexpr char kOpaqueList[] = "opaque";
 constexpr size_t kMaxOpaqueList = 64 << 20;
 constexpr int kDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-// The unpacker of a tree made what lies there and can have made links and pipes of it.
-constexpr int kUntrusted = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
 
 int64_t NowNs() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+}
+
+// The unpacker of a tree made what lies there and can have made links, pipes and devices of it:
+// looked at before it is opened, because opening a device does something to it. By then the
+// unpacker has ended.
+StatusOr<UniqueFd> OpenUntrusted(int folder, const char* name) {
+  ASSIGN_OR_RETURN(const UniqueFd found, OpenAt(folder, name, O_PATH | O_NOFOLLOW));
+  struct stat st;
+  if (fstat(found.get(), &st) != 0) return SyscallError("fstat", name);
+  if (!S_ISREG(st.st_mode)) return absl::DataLossError(absl::StrCat(name, " is no file"));
+  return OpenAt(AT_FDCWD, FdPath(found.get()), O_RDONLY);
 }
 
 Status Sync(int fd, const char* name) {
@@ -47,8 +56,8 @@ StatusOr<uint64_t> SyncFile(int fd, const char* name) {
 // The files first: what is verified is what is on the disk. Then the place to mount them.
 Status PrepareErofs(int folder, int meta, LayerInfo* info) {
   info->form = LayerForm::kErofs;
-  ASSIGN_OR_RETURN(const UniqueFd data, OpenAt(folder, kLayerData, kUntrusted));
-  ASSIGN_OR_RETURN(const UniqueFd recipe, OpenAt(folder, kLayerRecipe, kUntrusted));
+  ASSIGN_OR_RETURN(const UniqueFd data, OpenUntrusted(folder, kLayerData));
+  ASSIGN_OR_RETURN(const UniqueFd recipe, OpenUntrusted(folder, kLayerRecipe));
   ASSIGN_OR_RETURN(info->data_bytes, SyncFile(data.get(), kLayerData));
   ASSIGN_OR_RETURN(info->meta_bytes, SyncFile(meta, kLayerMeta));
   ASSIGN_OR_RETURN(info->recipe_bytes, SyncFile(recipe.get(), kLayerRecipe));
@@ -61,7 +70,7 @@ Status PrepareErofs(int folder, int meta, LayerInfo* info) {
 // Without a recipe, or with an empty one, the archive cannot be made again.
 Status PrepareTree(int folder, LayerInfo* info) {
   RETURN_IF_ERROR(MarkListed(folder));
-  const StatusOr<UniqueFd> recipe = OpenAt(folder, kLayerRecipe, kUntrusted);
+  const StatusOr<UniqueFd> recipe = OpenUntrusted(folder, kLayerRecipe);
   if (ErrnoOf(recipe.status()) == ENOENT) return absl::OkStatus();
   RETURN_IF_ERROR(recipe.status());
   ASSIGN_OR_RETURN(info->recipe_bytes, SyncFile(recipe->get(), kLayerRecipe));
@@ -86,7 +95,7 @@ Status MarkOpaque(int tree, const std::vector<std::string>& paths) {
 
 Status MarkListed(int folder) {
   ASSIGN_OR_RETURN(const UniqueFd tree, OpenAt(folder, kLayerTree, kDirectory));
-  StatusOr<UniqueFd> file = OpenAt(folder, kOpaqueList, kUntrusted);
+  StatusOr<UniqueFd> file = OpenUntrusted(folder, kOpaqueList);
   if (ErrnoOf(file.status()) == ENOENT) return absl::OkStatus();
   RETURN_IF_ERROR(file.status());
   ASSIGN_OR_RETURN(const std::string list, ReadAll(file->get(), kOpaqueList, kMaxOpaqueList));
@@ -99,7 +108,7 @@ Status MarkListed(int folder) {
 
 Status PrepareLayer(const std::string& staging, LayerInfo* info) {
   ASSIGN_OR_RETURN(const UniqueFd folder, OpenAt(AT_FDCWD, staging, kDirectory));
-  const StatusOr<UniqueFd> meta = OpenAt(folder.get(), kLayerMeta, kUntrusted);
+  const StatusOr<UniqueFd> meta = OpenUntrusted(folder.get(), kLayerMeta);
   if (meta.ok()) {
     RETURN_IF_ERROR(PrepareErofs(folder.get(), meta->get(), info));
   } else if (ErrnoOf(meta.status()) != ENOENT) {
@@ -108,7 +117,11 @@ Status PrepareLayer(const std::string& staging, LayerInfo* info) {
     RETURN_IF_ERROR(PrepareTree(folder.get(), info));
   }
   if (info->usage.bytes == 0 || info->usage.inodes == 0) {
-    ASSIGN_OR_RETURN(const TreeUsage measured, MeasureTree(staging));
+    const bool erofs = info->form == LayerForm::kErofs;
+    // Of a directory the tree's inodes alone: layer_check counts them again.
+    ASSIGN_OR_RETURN(TreeUsage measured,
+                     MeasureTree(erofs ? staging : absl::StrCat(staging, "/", kLayerTree)));
+    if (!erofs) measured.bytes += (info->recipe_bytes + 4095) / 4096 * 4096;
     if (info->usage.bytes == 0) info->usage.bytes = measured.bytes;
     if (info->usage.inodes == 0) info->usage.inodes = measured.inodes;
   }

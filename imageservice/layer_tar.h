@@ -17,6 +17,7 @@ namespace gantry::images {
 struct LayerTarOptions {
   std::string unpacker_binary;
   std::function<bool()> cancelled;  // asked now and then; true ends the work with kCancelled
+  std::string diff_id{};            // what an image says; empty: what the layer's record says
 };
 
 // OK, or kFailedPrecondition saying why the layer's archive cannot be made again.

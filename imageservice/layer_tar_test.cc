@@ -84,6 +84,7 @@ TEST_F(LayerTarTest, GivesTheArchiveBack) {
       EXPECT_TRUE(again == tar) << LayerFormName(form);
       const Status verified = VerifyLayer(store_.get(), layer, Options());
       EXPECT_TRUE(verified.ok()) << LayerFormName(form) << verified;
+      EXPECT_TRUE(store_->Check(/*contents=*/true).empty()) << LayerFormName(form);
       Remove();
     }
   }

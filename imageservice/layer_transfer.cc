@@ -79,7 +79,7 @@ Status LayerTransfer::StartUnpacker(const UnpackerSetup& setup) {
 }
 
 LayerTransfer::~LayerTransfer() {
-  if (publisher_.joinable()) publisher_.join();
+  if (publisher_.has_value()) pthread_join(*publisher_, nullptr);
   unpacker_.reset();
   // What cannot be deleted now is deleted when the store opens.
   if (!staging_.empty()) static_cast<void>(store_->DropStagingDirectory(staging_));
@@ -132,14 +132,22 @@ std::optional<Status> LayerTransfer::Verdict(std::chrono::steady_clock::time_poi
 }
 
 void LayerTransfer::StartPublishing(const FoundLayer& layer, int done) {
-  publisher_ = std::thread([this, layer, done] {
-    Status status = Publish(layer);
-    {
-      const std::lock_guard lock(published_mutex_);
-      published_ = std::move(status);
-    }
-    eventfd_write(done, 1);
-  });
+  layer_ = layer;
+  done_ = done;
+  const auto publish = [](void* self) -> void* {
+    auto* transfer = static_cast<LayerTransfer*>(self);
+    Status status = transfer->Publish(transfer->layer_);
+    const std::lock_guard lock(transfer->published_mutex_);
+    transfer->published_ = std::move(status);
+    eventfd_write(transfer->done_, 1);
+    return nullptr;
+  };
+  // Not std::thread, which ends the daemon when the node has no room for one more.
+  pthread_t thread;
+  if (pthread_create(&thread, nullptr, publish, this) == 0)
+    publisher_ = thread;
+  else
+    publish(this);
 }
 
 std::optional<Status> LayerTransfer::Published() {
@@ -149,7 +157,7 @@ std::optional<Status> LayerTransfer::Published() {
 
 Status LayerTransfer::Publish(const FoundLayer& layer) {
   // It has said all that it had to say; what it may still want to write is not part of the layer.
-  unpacker_->End(kUnpackerPatience);
+  EndUnpacker();
   RETURN_IF_ERROR(CheckDiffId(layer, diff_id_));
   LayerInfo info;
   info.digest = layer.digest;

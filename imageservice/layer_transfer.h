@@ -5,12 +5,13 @@
 // What passes between us and gantry-unpacker stands at the head of unpacker_main.cc.
 #pragma once
 
+#include <pthread.h>
+
 #include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 
 #include "imageservice/blob_ring.h"
 #include "imageservice/child_process.h"
@@ -53,6 +54,9 @@ class LayerTransfer {
   // Where the unpacker writes.
   const std::string& staging() const { return staging_; }
 
+  // After its reply: when this returns it changes nothing any more.
+  void EndUnpacker() { unpacker_->End(kUnpackerPatience); }
+
   // What the puller says of the blob.
   void SetDownloaded(const Status& status);
   // Of its unpacker.
@@ -66,9 +70,10 @@ class LayerTransfer {
 
   // After an OK verdict, once: compares the diffID and hands the layer to the store, in a thread of
   // its own, as a disk takes its time to make something durable. `done` is an eventfd(2) that is
-  // written to at the end; it outlives this. Until then nothing else is asked of this object.
+  // written to at the end; it outlives this. Until then only reply_fd, downloading,
+  // SetDownloaded and Published are called. Without a thread it is done before this returns.
   void StartPublishing(const FoundLayer& layer, int done);
-  bool publishing() const { return publisher_.joinable(); }
+  bool publishing() const { return done_ >= 0; }
   // How that ended; nothing while it has not.
   std::optional<Status> Published();
 
@@ -89,7 +94,9 @@ class LayerTransfer {
   std::chrono::steady_clock::time_point failed_at_{}, downloaded_at_{};
   std::chrono::milliseconds patience_{};
 
-  std::thread publisher_;
+  int done_ = -1;  // StartPublishing's
+  FoundLayer layer_;
+  std::optional<pthread_t> publisher_;
   std::mutex published_mutex_;
   std::optional<Status> published_;
 };

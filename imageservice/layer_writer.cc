@@ -233,7 +233,8 @@ Status LayerWriter::OnEntryEnd() {
 }
 
 std::optional<ContentPlace> LayerWriter::Place() const {
-  if (!file_.valid()) return std::nullopt;
+  // Longer ones cannot be opened by their paths.
+  if (!file_.valid() || file_path_.size() >= PATH_MAX) return std::nullopt;
   return ContentPlace{file_path_, 0};
 }
 

@@ -7,6 +7,7 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <optional>
@@ -98,8 +99,14 @@ struct TarRecipeWriter::State {
   }
   Status Literal(absl::string_view bytes) {
     RETURN_IF_ERROR(FlushRun());
-    literal.append(bytes.data(), bytes.size());
-    return literal.size() >= kMaxLiteral ? FlushLiteral() : absl::OkStatus();
+    // Cut at the same places however the archive comes.
+    while (!bytes.empty()) {
+      const absl::string_view piece = bytes.substr(0, kMaxLiteral - literal.size());
+      literal.append(piece.data(), piece.size());
+      if (literal.size() == kMaxLiteral) RETURN_IF_ERROR(FlushLiteral());
+      bytes.remove_prefix(piece.size());
+    }
+    return absl::OkStatus();
   }
   // From now on runs are of this file.
   Status File(const std::string& path) {
@@ -223,12 +230,17 @@ class Contents {
 
   Status Open(const std::string& path) {
     // Looked at before it is opened: opening a device does something to it.
+    const std::string shown = absl::CHexEscape(path);
     const UniqueFd found = OpenWithoutLinks(from_.tree, path, O_PATH);
     struct stat st = {};
-    if (!found.valid() || fstat(found.get(), &st) != 0 || !S_ISREG(st.st_mode))
-      return Damaged(absl::StrCat("\"", absl::CHexEscape(path), "\" is no file"));
+    const bool there = found.valid() && fstat(found.get(), &st) == 0;
+    // Another failure is the disk's, and says nothing of the layer.
+    constexpr std::array kAbsent = {ENOENT, ENOTDIR, ELOOP, EXDEV, EBADF};
+    if (!there && std::find(kAbsent.begin(), kAbsent.end(), errno) == kAbsent.end())
+      return SyscallError("open", shown);
+    if (!there || !S_ISREG(st.st_mode)) return Damaged(absl::StrCat("\"", shown, "\" is no file"));
     file_ = OpenWithoutLinks(from_.tree, path, O_RDONLY | O_NONBLOCK);
-    return file_.valid() ? absl::OkStatus() : SyscallError("open", absl::CHexEscape(path));
+    return file_.valid() ? absl::OkStatus() : SyscallError("open", shown);
   }
 
   Status Copy(uint64_t offset, uint64_t length, Sink sink) const {

@@ -75,6 +75,7 @@ TEST(TarRecipeTest, MakesTheArchiveAgain) {
   const std::string tars[] = {Everything(), TarArchive().Finish(), "",
                               TarArchive().File("no closing blocks", Noise(9'999, 6)).bytes()};
   for (const std::string& tar : tars) {
+    std::string first;  // recipe
     for (const size_t piece : {size_t{1} << 20, size_t{511}}) {
       const Files files;
       const Status written = Write(tar, piece, files);
@@ -83,6 +84,11 @@ TEST(TarRecipeTest, MakesTheArchiveAgain) {
       ASSERT_TRUE(made.ok()) << made.status();
       EXPECT_EQ(made->size(), tar.size());
       EXPECT_TRUE(*made == tar) << "of " << tar.size() << " bytes, in pieces of " << piece;
+      std::string recipe(static_cast<size_t>(lseek(files.recipe.get(), 0, SEEK_END)), '\0');
+      ASSERT_EQ(pread(files.recipe.get(), recipe.data(), recipe.size(), 0),
+                static_cast<ssize_t>(recipe.size()));
+      if (first.empty()) first = recipe;
+      EXPECT_TRUE(recipe == first) << "in pieces of " << piece;
     }
   }
 }

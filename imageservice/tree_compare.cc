@@ -64,6 +64,10 @@ StatusOr<std::map<std::string, std::string>> Attributes(int fd) {
   if (bytes < 0) return SyscallError("flistxattr");
   std::map<std::string, std::string> attributes;
   for (const char* name = names.data(); name < names.data() + bytes; name += strlen(name) + 1) {
+    // The host's own: labels, and sums that are made with the inode's number.
+    const bool hosts =
+        absl::StartsWith(name, "security.") && absl::string_view(name) != "security.capability";
+    if (hosts) continue;
     const ssize_t length = fgetxattr(fd, name, value.data(), value.size());
     if (length < 0) return SyscallError("fgetxattr", name);
     attributes.emplace(name, std::string(value.data(), static_cast<size_t>(length)));
@@ -125,8 +129,9 @@ class Comparison {
   const std::function<bool()>& cancelled_;
   std::vector<char> left_, right_;
   std::vector<Level> levels_;
-  UniqueFd kept_, made_;                         // of the last level
-  absl::flat_hash_map<ino_t, ino_t> same_file_;  // of those with several names
+  UniqueFd kept_, made_;       // of the last level
+  bool another_name_ = false;  // of a file that was compared already
+  absl::flat_hash_map<ino_t, ino_t> same_file_, same_file_back_;  // of those with several names
 };
 
 // With the path in front.
@@ -152,8 +157,11 @@ Status Comparison::CompareStat(const struct stat& kept, const struct stat& made)
   if (kept.st_size != made.st_size) return Differs("its size is another one");
   if (kept.st_nlink != made.st_nlink) return Differs("it has another number of names");
   if (kept.st_nlink == 1) return absl::OkStatus();
-  const auto [same, added] = same_file_.try_emplace(kept.st_ino, made.st_ino);
-  return same->second == made.st_ino ? absl::OkStatus() : Differs("it is a name of another file");
+  const auto to = same_file_.try_emplace(kept.st_ino, made.st_ino).first;
+  const auto [back, added] = same_file_back_.try_emplace(made.st_ino, kept.st_ino);
+  another_name_ = !added;
+  const bool same = to->second == made.st_ino && back->second == kept.st_ino;
+  return same ? absl::OkStatus() : Differs("it is a name of another file");
 }
 
 Status Comparison::CompareFiles(const Both& parents, const std::string& name) {
@@ -178,14 +186,16 @@ StatusOr<bool> Comparison::CompareEntry(const std::string& name) {
       fstatat(parents.made, name.c_str(), &made, AT_SYMLINK_NOFOLLOW) != 0) {
     return SyscallError("fstatat", name);
   }
+  another_name_ = false;
   RETURN_IF_ERROR(CompareStat(kept, made));
   if (S_ISLNK(kept.st_mode)) RETURN_IF_ERROR(CompareLinks(parents, name));
-  if (S_ISREG(kept.st_mode)) RETURN_IF_ERROR(CompareFiles(parents, name));
+  if (S_ISREG(kept.st_mode) && !another_name_) RETURN_IF_ERROR(CompareFiles(parents, name));
   return S_ISDIR(kept.st_mode);
 }
 
 // Compares what is in the directories that are open now.
 Status Comparison::Enter(const std::string& name) {
+  if (cancelled_ && cancelled_()) return absl::CancelledError("cancelled");
   struct stat kept, made;
   if (fstat(kept_.get(), &kept) != 0 || fstat(made_.get(), &made) != 0)
     return SyscallError("fstat", name);

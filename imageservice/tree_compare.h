@@ -1,5 +1,6 @@
-// Whether two trees are the same to a container: names, types, modes, owners, times, attributes,
-// links of both kinds, devices and contents. Both are private: nobody changes them meanwhile.
+// Whether two trees are the same to a container: names, types, modes, owners, times, links of both
+// kinds, devices, contents, and the attributes of files and directories, but for security.* other
+// than file capabilities, which are the host's. Both are private: nobody changes them meanwhile.
 #pragma once
 
 #include <functional>

@@ -80,7 +80,7 @@ void Allow(std::span<const int> calls, std::vector<sock_filter>* filter) {
   }
 }
 
-std::vector<sock_filter> Filter(std::span<const int> calls) {
+std::vector<sock_filter> Filter(std::span<const int> calls, bool threads) {
   constexpr uint32_t kDeny = SECCOMP_RET_ERRNO | EPERM;
   std::vector<sock_filter> filter = {
       Load(offsetof(seccomp_data, arch)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kArchitecture, 1, 0),
@@ -97,6 +97,10 @@ std::vector<sock_filter> Filter(std::span<const int> calls) {
     filter.push_back(Return(kDeny));
     filter.push_back(Return(SECCOMP_RET_ALLOW));
   }
+  if (!threads) {
+    filter.push_back(Return(kDeny));
+    return filter;
+  }
   // Threads, not processes. What clone3 would make stands in memory, where a filter cannot look;
   // the C library asks clone when there is no clone3.
   filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1));
@@ -109,9 +113,9 @@ std::vector<sock_filter> Filter(std::span<const int> calls) {
   return filter;
 }
 
-// `calls`: allowed beside those that both forms need.
-Status InstallFilter(std::span<const int> calls) {
-  std::vector<sock_filter> filter = Filter(calls);
+// `calls`: allowed beside those that all need.
+Status InstallFilter(std::span<const int> calls, bool threads) {
+  std::vector<sock_filter> filter = Filter(calls, threads);
   const sock_fprog program = {static_cast<unsigned short>(filter.size()), filter.data()};
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0) {
     return SyscallError("prctl", "seccomp");
@@ -176,11 +180,12 @@ Status KeepCapabilities(std::span<const int> kept) {
   return absl::OkStatus();
 }
 
-Status BecomeNobody() {
+Status BecomeNobody(std::span<const int> kept) {
+  if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return SyscallError("prctl", "keepcaps");
   if (setgroups(0, nullptr) != 0) return SyscallError("setgroups");
   if (setresgid(kNobody, kNobody, kNobody) != 0) return SyscallError("setresgid");
   if (setresuid(kNobody, kNobody, kNobody) != 0) return SyscallError("setresuid");
-  return KeepCapabilities({});
+  return KeepCapabilities(kept);
 }
 
 Status Limit() {
@@ -195,6 +200,7 @@ Status Limit() {
 }
 
 struct TreeRights {
+  bool nobody;
   uint64_t files;
   std::span<const int> capabilities;
   std::span<const int> calls;
@@ -208,9 +214,11 @@ Status ConfineBelow(int tree, const TreeRights& rights) {
   if (fchdir(tree) != 0) return SyscallError("fchdir", "the layer");
   if (chroot(".") != 0) return SyscallError("chroot", "the layer");
   RETURN_IF_ERROR(RestrictFiles(tree, rights.files));
-  RETURN_IF_ERROR(KeepCapabilities(rights.capabilities));
+  RETURN_IF_ERROR(rights.nobody ? BecomeNobody(rights.capabilities)
+                                : KeepCapabilities(rights.capabilities));
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return SyscallError("prctl", "dumpable");
-  return InstallFilter(rights.calls);  // last: it forbids what the steps before need
+  return InstallFilter(rights.calls,
+                       /*threads=*/false);  // last: it forbids what the steps before need
 }
 
 }  // namespace
@@ -218,21 +226,22 @@ Status ConfineBelow(int tree, const TreeRights& rights) {
 Status ConfineToTree(int staging) {
   constexpr int kKept[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,
                            CAP_FSETID, CAP_MKNOD,        CAP_SETFCAP};
-  return ConfineBelow(staging, {kMakeAndChange, kKept, kTreeCalls});
+  return ConfineBelow(staging, {false, kMakeAndChange, kKept, kTreeCalls});
 }
 
 Status ConfineToReading(int tree) {
-  constexpr int kKept[] = {CAP_DAC_READ_SEARCH};  // files of anybody
-  return ConfineBelow(tree, {kRead, kKept, kReadingCalls});
+  // Files of anybody; as nobody, because Landlock knows O_TRUNC since Linux 6.2 only.
+  constexpr int kKept[] = {CAP_DAC_READ_SEARCH};
+  return ConfineBelow(tree, {true, kRead, kKept, kReadingCalls});
 }
 
-Status ConfineToFiles() {
+Status ConfineToFiles(bool threads) {
   RETURN_IF_ERROR(Limit());
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return SyscallError("prctl", "no_new_privs");
   RETURN_IF_ERROR(RestrictFiles(-1, 0));
-  RETURN_IF_ERROR(BecomeNobody());
+  RETURN_IF_ERROR(BecomeNobody({}));
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return SyscallError("prctl", "dumpable");
-  return InstallFilter({});
+  return InstallFilter({}, threads);
 }
 
 }  // namespace gantry::images

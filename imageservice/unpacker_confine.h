@@ -14,11 +14,13 @@ namespace gantry::images {
 // DAC_OVERRIDE, FOWNER, FSETID, MKNOD and SETFCAP.
 Status ConfineToTree(int staging);
 
-// For a tree that is only read: the same with the right to read files, and DAC_READ_SEARCH.
+// For a tree that is only read: the same with the right to read files, as nobody with
+// DAC_READ_SEARCH.
 Status ConfineToReading(int tree);
 
 // For a layer as files: what is open may be read and written, and that is all. The process becomes
-// nobody without capabilities; no system call is left that takes a path.
-Status ConfineToFiles();
+// nobody without capabilities; no system call is left that takes a path. `threads`: it may make
+// some.
+Status ConfineToFiles(bool threads);
 
 }  // namespace gantry::images

@@ -132,7 +132,8 @@ StatusOr<Unpacked> UnpackToErofs() {
   ErofsWriter writer(kData, kMeta, LayerWriterLimits());
   ASSIGN_OR_RETURN(std::unique_ptr<TarRecipeWriter> recipe,
                    TarRecipeWriter::Create(kRecipe, &writer));
-  ASSIGN_OR_RETURN(Unpacked unpacked, UnpackTo(recipe.get(), ConfineToFiles));
+  ASSIGN_OR_RETURN(Unpacked unpacked,
+                   UnpackTo(recipe.get(), [] { return ConfineToFiles(/*threads=*/true); }));
   RETURN_IF_ERROR(recipe->Finish());
   RETURN_IF_ERROR(writer.Finish().status());
   return unpacked;
@@ -142,7 +143,8 @@ StatusOr<Unpacked> PackTar(bool tree) {
   if (close_range(kKeptRecipe + 1, ~0u, 0) != 0) return SyscallError("close_range");
   ASSIGN_OR_RETURN(BlobRingWriter ring,
                    BlobRingWriter::Open(UniqueFd(kRingMemory), UniqueFd(kRingSocket)));
-  RETURN_IF_ERROR_CONTEXT(tree ? ConfineToReading(kKept) : ConfineToFiles(), "confine the packer");
+  RETURN_IF_ERROR_CONTEXT(tree ? ConfineToReading(kKept) : ConfineToFiles(/*threads=*/false),
+                          "confine the packer");
   const RecipeSource from = tree ? RecipeSource{.tree = kKept} : RecipeSource{.data = kKept};
   RETURN_IF_ERROR(
       RebuildTar(from, kKeptRecipe, TarLimits().max_bytes, [&](absl::string_view bytes) {

@@ -107,18 +107,21 @@ class LayerKill : public ::testing::TestWithParam<LayerForm> {
 
   // What the unpacker does, without its walls.
   Status Stage(const std::string& staging) const {
+    constexpr int kNew = O_RDWR | O_CREAT | O_EXCL;
     ASSIGN_OR_RETURN(const UniqueFd folder, OpenAt(AT_FDCWD, staging, kDirectory));
     if (GetParam() == LayerForm::kDirectory) {
       if (mkdirat(folder.get(), kLayerTree, 0755) != 0) return SyscallError("mkdir");
       ASSIGN_OR_RETURN(const UniqueFd tree, OpenAt(folder.get(), kLayerTree, kDirectory));
+      ASSIGN_OR_RETURN(const UniqueFd recipe, OpenAt(folder.get(), kLayerRecipe, kNew, 0600));
       LayerWriter writer(tree.get(), {});
-      RETURN_IF_ERROR(Unpack(&writer));
+      ASSIGN_OR_RETURN(const auto noted, TarRecipeWriter::Create(recipe.get(), &writer));
+      RETURN_IF_ERROR(Unpack(noted.get()));
+      RETURN_IF_ERROR(noted->Finish());
       ASSIGN_OR_RETURN(const LayerWriter::Result result, writer.Finish());
       std::string list;
       for (const std::string& path : result.opaque) list += path + '\0';
       return CreateFileAt(folder.get(), "opaque", list, 0600);
     }
-    constexpr int kNew = O_RDWR | O_CREAT | O_EXCL;
     ASSIGN_OR_RETURN(const UniqueFd data, OpenAt(folder.get(), kLayerData, kNew, 0600));
     ASSIGN_OR_RETURN(const UniqueFd meta, OpenAt(folder.get(), kLayerMeta, kNew, 0600));
     ASSIGN_OR_RETURN(const UniqueFd recipe, OpenAt(folder.get(), kLayerRecipe, kNew, 0600));

@@ -29,6 +29,18 @@ Status CheckNames(const std::string& folder, const LayerInfo& info) {
   return absl::DataLossError(absl::StrCat("in its folder lie ", absl::StrJoin(found, ", ")));
 }
 
+// Made again from `from`, it is `tar`.
+Status CheckArchive(const RecipeSource& from, int folder, const std::string& tar) {
+  ASSIGN_OR_RETURN(const UniqueFd recipe, OpenAt(folder, kLayerRecipe, O_RDONLY | O_NOFOLLOW));
+  std::string rebuilt;
+  RETURN_IF_ERROR(RebuildTar(from, recipe.get(), tar.size(), [&](absl::string_view bytes) {
+    absl::StrAppend(&rebuilt, bytes);
+    return absl::OkStatus();
+  }));
+  return rebuilt == tar ? absl::OkStatus()
+                        : absl::DataLossError("the archive made again is another one");
+}
+
 Status Compare(const TreeListing& expected, const StatusOr<TreeListing>& found) {
   RETURN_IF_ERROR(found.status());
   const std::string difference = Difference(expected, *found);
@@ -50,16 +62,9 @@ StatusOr<const TreeListing*> LayerProof::Expected(const std::string& tar) {
 Status LayerProof::CheckErofs(int folder, const LayerInfo& info, const std::string& tar) {
   ASSIGN_OR_RETURN(const UniqueFd meta, OpenAt(folder, kLayerMeta, O_RDONLY | O_NOFOLLOW));
   ASSIGN_OR_RETURN(const UniqueFd data, OpenAt(folder, kLayerData, O_RDONLY | O_NOFOLLOW));
-  ASSIGN_OR_RETURN(const UniqueFd recipe, OpenAt(folder, kLayerRecipe, O_RDONLY | O_NOFOLLOW));
   RETURN_IF_ERROR(VerifyErofs(meta.get(), info.data_bytes).status());
   RETURN_IF_ERROR(VerifyErofsData(data.get(), meta.get()));
-  std::string rebuilt;
-  RETURN_IF_ERROR(
-      RebuildTar({.data = data.get()}, recipe.get(), tar.size(), [&](absl::string_view bytes) {
-        absl::StrAppend(&rebuilt, bytes);
-        return absl::OkStatus();
-      }));
-  if (rebuilt != tar) return absl::DataLossError("the archive made again is another one");
+  RETURN_IF_ERROR(CheckArchive({.data = data.get()}, folder, tar));
   ASSIGN_OR_RETURN(const TreeListing* expected, Expected(tar));
   return Compare(*expected, ListErofs(meta.get(), data.get()));
 }
@@ -76,6 +81,7 @@ Status LayerProof::Check(const std::string& folder, const std::string& digest,
   if (info.form == LayerForm::kErofs) return CheckErofs(fd.get(), info, tar);
   ASSIGN_OR_RETURN(const TreeListing* expected, Expected(tar));
   ASSIGN_OR_RETURN(const UniqueFd tree, OpenAt(fd.get(), kLayerTree, kDirectory));
+  if (info.recipe_bytes > 0) RETURN_IF_ERROR(CheckArchive({.tree = tree.get()}, fd.get(), tar));
   return Compare(*expected, ListTree(tree.get(), {}));
 }
 

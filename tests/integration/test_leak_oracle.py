@@ -2,10 +2,12 @@
 
 import os
 import pathlib
+import re
 import socket
 import subprocess
 
 from case import GantryTest
+from daemon import wait_until
 
 
 class Oracle(GantryTest):
@@ -29,6 +31,8 @@ class Oracle(GantryTest):
 
     def test_it_tells_of_a_process_and_of_its_zombie(self):
         child = subprocess.Popen(["sleep", "1000"])
+        status = pathlib.Path(f"/proc/{child.pid}/status")
+        wait_until(lambda: re.search(r"^State:\tS", status.read_text(), re.MULTILINE), "it sleeps")
         self.assert_told(f"process left: {child.pid} sleep S: sleep 1000")
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)

@@ -3,16 +3,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -30,7 +26,6 @@ namespace gantry::images {
 namespace {
 
 constexpr auto kSilence = std::chrono::seconds(300);  // of the disk
-constexpr size_t kCompared = 1 << 20;
 constexpr int kDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 
 bool Cancelled(const LayerTarOptions& options) { return options.cancelled && options.cancelled(); }
@@ -86,38 +81,15 @@ Status PackerFailed(Packer* packer, const Status& broken) {
   return absl::InternalError(absl::StrCat("gantry-unpacker died: ", end));
 }
 
-StatusOr<size_t> ReadPiece(int fd, std::vector<char>* buffer, uint64_t offset) {
-  size_t have = 0;
-  while (have < buffer->size()) {
-    const ssize_t n =
-        pread(fd, buffer->data() + have, buffer->size() - have, static_cast<off_t>(offset + have));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return SyscallError("pread");
-    if (n == 0) break;
-    have += static_cast<size_t>(n);
-  }
-  return have;
-}
-
 Status CompareFiles(const std::string& kept, const std::string& made, const char* name,
                     const LayerTarOptions& options) {
   ASSIGN_OR_RETURN(const UniqueFd a, OpenAt(AT_FDCWD, absl::StrCat(kept, "/", name), O_RDONLY));
   ASSIGN_OR_RETURN(const UniqueFd b, OpenAt(AT_FDCWD, absl::StrCat(made, "/", name), O_RDONLY));
-  std::vector<char> left(kCompared), right(kCompared);
-  for (uint64_t offset = 0;; offset += kCompared) {
-    if (Cancelled(options)) return absl::CancelledError("cancelled");
-    ASSIGN_OR_RETURN(const size_t n, ReadPiece(a.get(), &left, offset));
-    ASSIGN_OR_RETURN(const size_t m, ReadPiece(b.get(), &right, offset));
-    const size_t common = std::min(n, m);
-    const auto differ =
-        std::mismatch(left.begin(), left.begin() + static_cast<ptrdiff_t>(common), right.begin());
-    if (n != m || differ.first != left.begin() + static_cast<ptrdiff_t>(common)) {
-      return absl::DataLossError(
-          absl::StrCat("its file ", name, " is not what its archive gives: byte ",
-                       offset + static_cast<uint64_t>(differ.first - left.begin())));
-    }
-    if (n < kCompared) return absl::OkStatus();
-  }
+  ASSIGN_OR_RETURN(const std::optional<uint64_t> difference,
+                   ContentComparison(options.cancelled).FirstDifference(a.get(), b.get()));
+  if (!difference.has_value()) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat("its file ", name, " is not what its archive gives: byte ", *difference));
 }
 
 Status CompareUnpackedTree(const std::string& kept, const std::string& made,

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -28,7 +29,6 @@ using Sink = absl::FunctionRef<Status(absl::string_view)>;
 
 constexpr size_t kMaxLiteral = 64 << 10;
 constexpr size_t kPiece = 256 << 10;
-constexpr size_t kMaxPath = 65535;
 constexpr int kWindowLog = 20;
 
 struct FreeCompressor {
@@ -111,7 +111,7 @@ struct TarRecipeWriter::State {
   // From now on runs are of this file.
   Status File(const std::string& path) {
     RETURN_IF_ERROR(FlushRun());
-    if (path.size() > kMaxPath) return absl::InvalidArgumentError("a path is too long");
+    GANTRY_CHECK(path.size() < PATH_MAX);
     std::string record = "F";
     AppendNumber(path.size(), 2, &record);
     record += path;

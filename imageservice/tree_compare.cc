@@ -105,7 +105,7 @@ Status CompareLinks(const Both& parents, const std::string& name) {
 class Comparison {
  public:
   explicit Comparison(const std::function<bool()>& cancelled)
-      : cancelled_(cancelled), left_(kPiece), right_(kPiece) {}
+      : cancelled_(cancelled), contents_(cancelled) {}
 
   Status Run(int kept, int made);
 
@@ -127,7 +127,7 @@ class Comparison {
   Status Named(const Status& status, const std::string& name) const;
 
   const std::function<bool()>& cancelled_;
-  std::vector<char> left_, right_;
+  ContentComparison contents_;
   std::vector<Level> levels_;
   UniqueFd kept_, made_;       // of the last level
   bool another_name_ = false;  // of a file that was compared already
@@ -169,14 +169,9 @@ Status Comparison::CompareFiles(const Both& parents, const std::string& name) {
   const UniqueFd made = OpenWithoutLinks(parents.made, name, O_RDONLY | O_NONBLOCK);
   if (!kept.valid() || !made.valid()) return SyscallError("open", name);
   RETURN_IF_ERROR(CompareAttributes({kept.get(), made.get()}));
-  while (true) {
-    if (cancelled_ && cancelled_()) return absl::CancelledError("cancelled");
-    ASSIGN_OR_RETURN(const size_t n, ReadPiece(kept.get(), &left_));
-    ASSIGN_OR_RETURN(const size_t m, ReadPiece(made.get(), &right_));
-    if (n != m || memcmp(left_.data(), right_.data(), n) != 0)
-      return Differs("its content is another one");
-    if (n < kPiece) return absl::OkStatus();
-  }
+  ASSIGN_OR_RETURN(const std::optional<uint64_t> difference,
+                   contents_.FirstDifference(kept.get(), made.get()));
+  return difference.has_value() ? Differs("its content is another one") : absl::OkStatus();
 }
 
 StatusOr<bool> Comparison::CompareEntry(const std::string& name) {
@@ -257,6 +252,22 @@ Status Comparison::Run(int kept, int made) {
 }
 
 }  // namespace
+
+ContentComparison::ContentComparison(const std::function<bool()>& cancelled)
+    : cancelled_(cancelled), left_(kPiece), right_(kPiece) {}
+
+StatusOr<std::optional<uint64_t>> ContentComparison::FirstDifference(int kept, int made) {
+  for (uint64_t offset = 0;; offset += kPiece) {
+    if (cancelled_ && cancelled_()) return absl::CancelledError("cancelled");
+    ASSIGN_OR_RETURN(const size_t n, ReadPiece(kept, &left_));
+    ASSIGN_OR_RETURN(const size_t m, ReadPiece(made, &right_));
+    const auto end = left_.begin() + static_cast<ptrdiff_t>(std::min(n, m));
+    const auto differ = std::mismatch(left_.begin(), end, right_.begin()).first;
+    if (n != m || differ != end)
+      return std::optional(offset + static_cast<uint64_t>(differ - left_.begin()));
+    if (n < kPiece) return std::optional<uint64_t>();
+  }
+}
 
 Status CompareTrees(int kept, int made, const std::function<bool()>& cancelled) {
   return Comparison(cancelled).Run(kept, made);

@@ -217,8 +217,8 @@ Status ConfineBelow(int tree, const TreeRights& rights) {
   RETURN_IF_ERROR(rights.nobody ? BecomeNobody(rights.capabilities)
                                 : KeepCapabilities(rights.capabilities));
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return SyscallError("prctl", "dumpable");
-  return InstallFilter(rights.calls,
-                       /*threads=*/false);  // last: it forbids what the steps before need
+  // Last: it forbids what the steps before need.
+  return InstallFilter(rights.calls, /*threads=*/false);
 }
 
 }  // namespace

@@ -10,8 +10,9 @@
 namespace gantry::images {
 
 struct ContentPlace {
-  std::string file;     // directories: its path below the tree, without links,
-                        // shorter than PATH_MAX; EROFS: empty, it is `data`
+  // Directories: its path below the tree, without links, shorter than PATH_MAX. EROFS: empty, it is
+  // `data`.
+  std::string file;
   uint64_t offset = 0;  // where the file's first byte stands there
 };
 

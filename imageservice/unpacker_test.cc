@@ -81,35 +81,35 @@ class UnpackerTest : public ::testing::Test {
     return UniqueFd(
         open((staging_ + "/" + name).c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   }
-  void Start(const std::string& form = "directory") {
-    auto ring = MakeBlobRing();
-    ASSERT_TRUE(ring.ok());
+  // The program; descriptor 3 is the other end of control_.
+  void Launch(const std::string& mode, const std::vector<InheritedFd>& fds) {
     int control[2];
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), 0);
     control_.Reset(control[0]);
-    UniqueFd theirs(control[1]);
-    UniqueFd staging(open(staging_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const UniqueFd theirs(control[1]);
     SpawnRequest request;
     request.path = Binary();
-    request.args = {"gantry-unpacker", form};
-    request.fds = {{0, 0},
-                   {1, 1},
-                   {2, 2},
-                   {theirs.get(), 3},
-                   {ring->reader_memory.get(), 4},
-                   {ring->reader_socket.get(), 5}};
+    request.args = {"gantry-unpacker", mode};
+    request.fds = {{0, 0}, {1, 1}, {2, 2}, {theirs.get(), 3}};
+    request.fds.insert(request.fds.end(), fds.begin(), fds.end());
+    auto process = Spawn(request);
+    ASSERT_TRUE(process.ok()) << process.status();
+    process_ = *std::move(process);
+  }
+  void Start(const std::string& form = "directory") {
+    auto ring = MakeBlobRing();
+    ASSERT_TRUE(ring.ok());
+    const UniqueFd staging(open(staging_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    std::vector<InheritedFd> fds = {{ring->reader_memory.get(), 4}, {ring->reader_socket.get(), 5}};
     if (form == "erofs") {
       data_ = New("data");
       meta_ = New("meta");
       recipe_ = New("recipe");
-      request.fds.insert(request.fds.end(),
-                         {{data_.get(), 6}, {meta_.get(), 7}, {recipe_.get(), 8}});
+      fds.insert(fds.end(), {{data_.get(), 6}, {meta_.get(), 7}, {recipe_.get(), 8}});
     } else {
-      request.fds.push_back({staging.get(), 6});
+      fds.push_back({staging.get(), 6});
     }
-    auto process = Spawn(request);
-    ASSERT_TRUE(process.ok()) << process.status();
-    process_ = *std::move(process);
+    ASSERT_NO_FATAL_FAILURE(Launch(form, fds));
     auto writer =
         BlobRingWriter::Open(std::move(ring->writer_memory), std::move(ring->writer_socket));
     ASSERT_TRUE(writer.ok());
@@ -230,25 +230,11 @@ class TreePackerTest : public UnpackerTest {
     ASSERT_TRUE((*recipe)->OnData(0, "content").ok() && (*recipe)->Finish().ok());
     auto ring = MakeBlobRing();
     ASSERT_TRUE(ring.ok());
-    int control[2];
-    ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), 0);
-    control_.Reset(control[0]);
-    const UniqueFd theirs(control[1]);
     const UniqueFd tree(open((staging_ + "/fs").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    SpawnRequest request;
-    request.path = Binary();
-    request.args = {"gantry-unpacker", "tree-tar"};
-    request.fds = {{0, 0},
-                   {1, 1},
-                   {2, 2},
-                   {theirs.get(), 3},
-                   {ring->writer_memory.get(), 4},
-                   {ring->writer_socket.get(), 5},
-                   {tree.get(), 6},
-                   {recipe_.get(), 7}};
-    auto process = Spawn(request);
-    ASSERT_TRUE(process.ok()) << process.status();
-    process_ = *std::move(process);
+    ASSERT_NO_FATAL_FAILURE(Launch("tree-tar", {{ring->writer_memory.get(), 4},
+                                                {ring->writer_socket.get(), 5},
+                                                {tree.get(), 6},
+                                                {recipe_.get(), 7}}));
     auto reader =
         BlobRingReader::Open(std::move(ring->reader_memory), std::move(ring->reader_socket));
     ASSERT_TRUE(reader.ok());

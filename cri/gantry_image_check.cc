@@ -1,12 +1,10 @@
-#include <atomic>
-
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
 #include "cri/rpc.h"
 #include "cri/service.h"
 #include "imageservice/image_repair.h"
+#include "imageservice/layer_hold.h"
 #include "imageservice/layer_tar.h"
 
 namespace gantry::cri {
@@ -59,10 +57,7 @@ grpc::Status GantryService::VerifyImage(
     options.unpacker_binary = node_.unpacker_binary;
     options.cancelled = [&] { return rpc.cancelled() || absl::Now() >= rpc.deadline(); };
     // Collected meanwhile it would look damaged.
-    static std::atomic<uint64_t> counter{0};
-    const std::string hold = absl::StrCat("verify-", counter.fetch_add(1));
-    node_.images->HoldLayers(hold, image->layers);
-    const absl::Cleanup release = [&] { node_.images->ReleaseLayers(hold); };
+    const images::LayerHold hold(node_.images.get(), image->layers);
     for (size_t i = 0; i < image->layers.size(); ++i) {
       ::gantry::v1::VerifyImageResponse message;
       message.set_layer(image->layers[i]);

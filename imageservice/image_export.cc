@@ -1,16 +1,15 @@
 #include "imageservice/image_export.h"
 
-#include <atomic>
 #include <memory>
 #include <set>
 #include <utility>
 
 #define JSON_NO_IO
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include <nlohmann/json.hpp>
 
 #include "imageservice/digester.h"
+#include "imageservice/layer_hold.h"
 #include "imageservice/reference.h"
 #include "imageservice/tar_writer.h"
 #include "runtime/base/json.h"
@@ -36,15 +35,13 @@ class Exporter {
       : store_(store), options_(options), archive_(sink) {}
 
   Status Run(const std::vector<std::string>& references) {
-    const std::string hold = HoldName();
-    const absl::Cleanup release = [&] { store_->ReleaseLayers(hold); };
     std::vector<std::string> held;
     for (const std::string& reference : references) {
       ASSIGN_OR_RETURN(ExportedImage found, Find(reference));
       held.insert(held.end(), found.image->layers.begin(), found.image->layers.end());
       images_.push_back(std::move(found));
     }
-    store_->HoldLayers(hold, held);
+    const LayerHold hold(store_, held);
     for (ExportedImage& image : images_) RETURN_IF_ERROR(ChooseManifest(&image));
     RETURN_IF_ERROR(archive_.AddFile("oci-layout", R"({"imageLayoutVersion":"1.0.0"})"));
     RETURN_IF_ERROR(archive_.AddFile("index.json", Index()));
@@ -54,11 +51,6 @@ class Exporter {
   }
 
  private:
-  static std::string HoldName() {
-    static std::atomic<uint64_t> next{0};
-    return absl::StrCat("export-", next.fetch_add(1));
-  }
-
   StatusOr<ExportedImage> Find(const std::string& reference) const {
     ExportedImage found;
     ASSIGN_OR_RETURN(found.image, store_->Find(reference));

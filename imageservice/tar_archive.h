@@ -54,6 +54,18 @@ class TarArchive {
     for (const auto& [key, value] : records) body += Record(key, value);
     return Add({.name = "pax", .type = type}, body);
   }
+  // A file with holes, as GNU tar's format 1.0 has it: 1,000,000 bytes, of which the first 4,096 of
+  // `data` lie at 0, and its other 8,192 at 500,000.
+  TarArchive& FileWithHoles(const std::string& name, absl::string_view data) {
+    Pax({{"GNU.sparse.major", "1"},
+         {"GNU.sparse.minor", "0"},
+         {"GNU.sparse.name", name},
+         {"GNU.sparse.realsize", "1000000"}});
+    std::string content = "2\n0\n4096\n500000\n8192\n";
+    content.resize(512);
+    absl::StrAppend(&content, data);
+    return File(absl::StrCat("GNUSparseFile.0/", name), content);
+  }
   TarArchive& Data(absl::string_view data) {
     absl::StrAppend(&bytes_, data);
     bytes_.resize((bytes_.size() + 511) / 512 * 512);
